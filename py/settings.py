@@ -1,0 +1,26 @@
+"""The settings of an experiment: an env file, and what the environment overrides of it."""
+
+import os
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+
+def load_settings(config: Path) -> dict[str, str]:
+    """KEY -> value of the env file `config`; a KEY in the environment wins.
+
+    Make puts what its command line overrides into the environment, so a program reads the same
+    settings under make and by hand. Raises ValueError when there is no such file.
+    """
+    if not Path(config).is_file():
+        raise ValueError(f"{config}: no such config")
+    settings = dotenv_values(config, interpolate=False)
+    return {key: os.environ.get(key, value) for key, value in settings.items()}
+
+
+def number(settings: dict[str, str], key: str, kind=int):
+    """settings[key] as a number. Raises ValueError naming the key."""
+    try:
+        return kind(settings[key])
+    except ValueError as error:
+        raise ValueError(f"{key}={settings[key]}: expected a number") from error

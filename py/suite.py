@@ -1,0 +1,54 @@
+"""Read an evaluation suite and say plainly what is wrong with a bad one."""
+
+from pathlib import Path
+
+from files import read_json
+
+# field -> type, for every prompt of a suite
+PROMPT_FIELDS = {
+    "id": str,
+    "category": str,
+    "prompt": str,
+    "expected_tool": str,
+    "keywords": list,
+    "multi": bool,
+    "max_tokens": int,
+}
+
+
+def read_suite(path: Path) -> dict:
+    """The suite in `path`: {name, system, prompts: [{id, category, ...}]}.
+
+    Raises ValueError naming the prompt and the field when it is malformed.
+    """
+    suite = read_json(path)
+    for field in ("name", "system"):
+        if not isinstance(suite.get(field), str):
+            raise ValueError(f"{path}: {field!r} must be a string")
+    prompts = suite.get("prompts")
+    if not isinstance(prompts, list) or not prompts:
+        raise ValueError(f"{path}: 'prompts' must be a list with at least one prompt")
+    seen = set()
+    for number, prompt in enumerate(prompts, start=1):
+        where = f"{path}: prompt {number}"
+        if not isinstance(prompt, dict):
+            raise ValueError(f"{where}: expected an object")
+        for field, kind in PROMPT_FIELDS.items():
+            if type(prompt.get(field)) is not kind:
+                raise ValueError(f"{where}: {field!r} must be a {kind.__name__}")
+        if not prompt["keywords"] or not all(isinstance(k, str) for k in prompt["keywords"]):
+            raise ValueError(f"{where}: 'keywords' must be a list of strings, at least one")
+        if prompt["max_tokens"] < 1:
+            raise ValueError(f"{where}: 'max_tokens' must be at least 1")
+        if prompt["id"] in seen:
+            raise ValueError(f"{where}: the id {prompt['id']!r} is used twice")
+        seen.add(prompt["id"])
+    return suite
+
+
+def messages_of(suite: dict, prompt: dict) -> list[dict]:
+    """The chat messages that ask `prompt`: the suite's system prompt, then the request."""
+    return [
+        {"role": "system", "content": suite["system"]},
+        {"role": "user", "content": prompt["prompt"]},
+    ]

@@ -1,0 +1,222 @@
+"""The demo data: complete, well formed, apart from the suite, and made by its generator."""
+
+import ast
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import demo_data
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+TOOLS = json.loads((DATA / "tools.json").read_text(encoding="utf-8"))["tools"]
+SUITE = json.loads((DATA / "suite.json").read_text(encoding="utf-8"))
+TRAIN, VALID = (
+    [json.loads(line) for line in (DATA / "demo" / name).read_text(encoding="utf-8").splitlines()]
+    for name in ("train.jsonl", "valid.jsonl")
+)
+NAMES = {tool["name"] for tool in TOOLS}
+CALL = re.compile(
+    r"<tool_call><function=execute_code>\n<parameter=code>\n(.+)\n</parameter>\n</function></tool_call>",
+    re.DOTALL,
+)
+DOMAIN = [
+    "validate_component",
+    "validate_service_registration",
+    "validate_middleware_chain",
+    "check_dependency_graph",
+    "validate_escape_context",
+    "validate_route_pattern",
+    "check_render_tree",
+    "validate_injection_site",
+    "check_di_template_binding",
+]
+
+
+def user(row):
+    return row["messages"][1]["content"]
+
+
+def code(row):
+    return CALL.fullmatch(row["messages"][2]["content"])[1]
+
+
+def calls(row):
+    """The calls of a row's program, in the order they run."""
+    found = [node for node in ast.walk(ast.parse(code(row))) if isinstance(node, ast.Call)]
+    return sorted(found, key=lambda node: (node.lineno, node.col_offset))
+
+
+def tool_calls(row):
+    return [node for node in calls(row) if node.func.id in NAMES]
+
+
+def test_tools_are_the_26_in_their_categories():
+    assert len(NAMES) == len(TOOLS) == 26
+    assert Counter(tool["category"] for tool in TOOLS) == {
+        "text_tools": 3,
+        "validation": 3,
+        "lsp": 5,
+        "git": 3,
+        "cst": 3,
+        "domain": 9,
+    }
+    for tool in TOOLS:
+        assert list(tool) == ["name", "category", "signature", "description"]
+        function = ast.parse(f"def {tool['signature']}: ...").body[0]
+        assert function.name == tool["name"]
+        assert function.returns is not None
+
+
+def test_suite_has_27_prompts_with_their_ids_and_categories():
+    counts = {"text": 3, "valid": 3, "lsp": 5, "git": 3, "cst": 3, "dom": 9, "multi": 1}
+    ids = [f"{stem}-{n:02}" for stem, count in counts.items() for n in range(1, count + 1)]
+    assert [prompt["id"] for prompt in SUITE["prompts"]] == ids
+    category = {tool["name"]: tool["category"] for tool in TOOLS}
+    for prompt in SUITE["prompts"]:
+        wanted = "multi_tool" if prompt["multi"] else category[prompt["expected_tool"]]
+        assert prompt["category"] == wanted
+        assert prompt["keywords"][0] == prompt["expected_tool"]
+    assert len({prompt["prompt"] for prompt in SUITE["prompts"]}) == 27
+
+
+def test_suite_keywords_and_budgets():
+    prompts = {prompt["id"]: prompt for prompt in SUITE["prompts"]}
+    assert prompts["text-01"]["keywords"] == ["read_file", "document_symbols"]
+    assert prompts["text-03"]["keywords"] == ["run_command", "ls"]
+    assert prompts["cst-02"]["keywords"] == ["cst_rename", "cst_rename_direct"]
+    chain = ["goto_definition", "read_file", "validate_component", "pytest_run"]
+    assert prompts["multi-01"]["keywords"] == chain
+    domain = [prompt["keywords"] for prompt in SUITE["prompts"] if prompt["category"] == "domain"]
+    assert domain == [[name, f"{name}_direct"] for name in DOMAIN]
+    special = {"lsp-05": 2048, "multi-01": 1024}
+    for name, prompt in prompts.items():
+        assert prompt["max_tokens"] == special.get(name, 512)
+        assert prompt["multi"] is (name == "multi-01")
+
+
+def test_there_are_enough_rows():
+    assert len(TRAIN) >= 400
+    assert len(VALID) >= 40
+
+
+def test_one_system_prompt_everywhere():
+    assert len(SUITE["system"].split()) < 30
+    for row in TRAIN + VALID:
+        assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
+        assert row["messages"][0]["content"] == SUITE["system"]
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool["name"])
+def test_each_tool_is_called_often_and_in_both_splits(tool):
+    least = 20 if tool["category"] in ("domain", "lsp", "cst") else 14
+    trained = [row for row in TRAIN if tool["name"] in {c.func.id for c in tool_calls(row)}]
+    assert len(trained) >= least
+    # Many ways of asking, not one sentence about many files.
+    masked = {demo_data.CODE.sub("code", user(row)) for row in trained}
+    assert len(masked) >= 12
+    assert any(tool["name"] in {c.func.id for c in tool_calls(row)} for row in VALID)
+
+
+def test_several_dozen_rows_take_several_steps():
+    steps = [len({call.func.id for call in tool_calls(row)}) for row in TRAIN]
+    assert sum(n >= 2 for n in steps) >= 60
+    assert sum(n >= 3 for n in steps) >= 25
+    chain = ["goto_definition", "read_file", "validate_component", "pytest_run"]
+    assert sum([call.func.id for call in tool_calls(row)] == chain for row in TRAIN) >= 8
+
+
+def test_calls_fit_the_signatures():
+    signatures = {
+        tool["name"]: ast.parse(f"def {tool['signature']}: ...").body[0].args for tool in TOOLS
+    }
+    for row in TRAIN + VALID:
+        assert tool_calls(row)
+        for call in calls(row):
+            assert call.func.id in NAMES | {"print"}
+            if call.func.id == "print":
+                continue
+            wanted = signatures[call.func.id]
+            assert not call.keywords
+            most, least = len(wanted.args), len(wanted.args) - len(wanted.defaults)
+            assert least <= len(call.args) <= most, code(row)
+            for arg, parameter in zip(call.args, wanted.args, strict=False):
+                if isinstance(arg, ast.Constant):
+                    assert type(arg.value).__name__ == parameter.annotation.id, code(row)
+                else:
+                    assert isinstance(arg, ast.Name) and arg.id == "path", code(row)
+
+
+def test_arguments_are_copied_from_the_request():
+    for row in TRAIN + VALID:
+        for call in tool_calls(row):
+            for arg in call.args:
+                if isinstance(arg, ast.Constant) and arg.value != ".":
+                    assert str(arg.value) in user(row), user(row)
+
+
+def test_a_variable_is_set_before_it_is_used():
+    for row in TRAIN + VALID:
+        known = NAMES | {"print"}
+        for statement in ast.parse(code(row)).body:
+            names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
+            assert {n.id for n in names if isinstance(n.ctx, ast.Load)} <= known, code(row)
+            known = known | {n.id for n in names if isinstance(n.ctx, ast.Store)}
+
+
+def test_no_prompt_is_repeated():
+    prompts = [user(row).lower() for row in TRAIN + VALID]
+    assert len(set(prompts)) == len(prompts)
+
+
+def test_no_row_is_a_near_copy_of_a_suite_prompt():
+    for row in TRAIN + VALID:
+        for prompt in SUITE["prompts"]:
+            assert not demo_data.near_copy(user(row), prompt["prompt"]), user(row)
+
+
+def test_suite_arguments_are_in_no_row():
+    rows = "\n".join(user(row) + code(row) for row in TRAIN + VALID)
+    for prompt in SUITE["prompts"]:
+        for named in demo_data.CODE.findall(prompt["prompt"]):
+            assert named.strip("`") not in rows
+
+
+@pytest.mark.parametrize("prompt", [prompt["prompt"] for prompt in SUITE["prompts"]])
+def test_near_copy_catches_a_light_edit(prompt):
+    assert demo_data.near_copy(prompt, prompt)
+    assert demo_data.near_copy("Please " + prompt[0].lower() + prompt[1:], prompt)
+    assert demo_data.near_copy(prompt.replace("greenhouse/", "shop/billing/"), prompt)
+    assert demo_data.near_copy(prompt.upper().rstrip("?.") + ", thanks", prompt)
+
+
+def test_near_copy_leaves_other_requests_alone():
+    prompts = {prompt["id"]: prompt["prompt"] for prompt in SUITE["prompts"]}
+    assert not demo_data.near_copy("Lint src/orders/forms.py.", prompts["dom-07"])
+    assert not demo_data.near_copy("git log, last 3 entries", prompts["git-03"])
+    # The same tool and file, asked for in other words, is what the rows are meant to teach.
+    assert not demo_data.near_copy("ruff src/greenhouse/pumps.py", prompts["valid-02"])
+
+
+def test_seed_0_gives_the_committed_bytes(tmp_path):
+    assert demo_data.main(["--out", str(tmp_path)]) == 0
+    for name in ("train.jsonl", "valid.jsonl"):
+        assert (tmp_path / name).read_bytes() == (DATA / "demo" / name).read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train.jsonl", "valid.jsonl"]
+
+
+def test_another_seed_gives_other_rows(tmp_path):
+    assert demo_data.main(["--out", str(tmp_path), "--seed", "1"]) == 0
+    assert (tmp_path / "train.jsonl").read_bytes() != (DATA / "demo/train.jsonl").read_bytes()
+
+
+def test_a_broken_input_is_one_line_and_status_2(tmp_path, capsys):
+    broken = tmp_path / "tools.json"
+    broken.write_text("{", encoding="utf-8")
+    assert demo_data.main(["--out", str(tmp_path / "out"), "--tools", str(broken)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(broken) in error
+    assert not (tmp_path / "out").exists()
