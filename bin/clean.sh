@@ -31,7 +31,7 @@ names=$models
 freed=0
 for name in $names; do
     path=$build/$name
-    [ -e "$path" ] && [ ! -L "$path" ] || continue
+    if [ ! -e "$path" ] || [ -L "$path" ]; then continue; fi
     kilobytes=$(du -sk "$path" | cut -f1)
     rm -rf "$path"
     freed=$((freed + kilobytes))

@@ -59,7 +59,7 @@ install_packages() {
 command -v jq >/dev/null ||
     stop "jq is not installed; it makes the comparison table: brew install jq, or apt-get install jq"
 
-mkdir -p build 2>/dev/null && : >>"$log" ||
+{ mkdir -p build && : >>"$log"; } 2>/dev/null ||
     stop "cannot write $log; make the folder build/ writable and run make setup again"
 
 if [ "$group" = base ]; then

@@ -25,12 +25,12 @@ ROWS = {
     "text_tools": (14, 1),
     "validation": (14, 1),
     "git": (14, 1),
-    "lsp": (20, 2),
-    "cst": (20, 2),
-    "domain": (20, 2),
+    "lsp": (20, 1),
+    "cst": (20, 1),
+    "domain": (20, 1),
 }
 # Rows per kind of chain: two tools, then three or four.
-CHAIN_ROWS = {"short": (34, 5), "long": (38, 5)}
+CHAIN_ROWS = {"short": (34, 7), "long": (38, 7)}
 # What a prompt names rather than says: `anything quoted`, some/path, file.py:3:4, snake_case.
 CODE = re.compile(r"`[^`]*`|[^\s`]*\w[/._:][^\s`]*\w")
 SLOT = re.compile(r"\$(?:(\w+)|\{(\w+)\})")

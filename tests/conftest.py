@@ -1,0 +1,140 @@
+"""What the tests share: py/ importable, a way to run make, and a tiny model that is really one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "py"))
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what an outer make or a config would pass on to an inner one."""
+    keys = {line.partition("=")[0] for line in (ROOT / "phase40.env").read_text().splitlines()}
+    dropped = keys | {"MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "CONFIG", "PYTEST"}
+    return {key: value for key, value in os.environ.items() if key not in dropped}
+
+
+@pytest.fixture(scope="session")
+def make():
+    """make(*arguments, **environment) runs make in the repository."""
+
+    def run(*arguments, **environment):
+        return subprocess.run(
+            ["make", *map(str, arguments)],
+            cwd=ROOT,
+            env=clean_environment() | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+def train_tokenizer(texts: list[str], path: Path) -> int:
+    """Train a small byte-level BPE on `texts`, write it to `path`, return its size."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=[AddedToken(token, special=True) for token in SPECIAL_TOKENS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.save(str(path))
+    return tokenizer.get_vocab_size()
+
+
+def write_tiny_model(folder: Path, texts: list[str], seed: int = 0) -> Path:
+    """A llama of 2 layers with random weights and a tokenizer trained on `texts`."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_lm.models import llama
+
+    folder.mkdir(parents=True)
+    vocab_size = train_tokenizer(texts, folder / "tokenizer.json")
+    config = {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "intermediate_size": 128,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "rms_norm_eps": 1e-5,
+        "vocab_size": vocab_size,
+        "tie_word_embeddings": True,
+        "torch_dtype": "float32",
+        "eos_token_id": 2,
+    }
+    tokenizer_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<|im_start|>",
+        "eos_token": "<|im_end|>",
+        "chat_template": CHAT_TEMPLATE,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
+    mx.random.seed(seed)
+    model = llama.Model(llama.ModelArgs.from_dict(config))
+    weights = dict(tree_flatten(model.parameters()))
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    rows = (ROOT / "data/demo/valid.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [m["content"] for row in rows for m in json.loads(row)["messages"]]
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", texts)
+
+
+def write_config(path: Path, **changes) -> Path:
+    """An env file: demo.env with `changes`."""
+    lines = [
+        line
+        for line in (ROOT / "demo.env").read_text().splitlines()
+        if line.partition("=")[0] not in changes
+    ]
+    lines += [f"{key}={value}" for key, value in changes.items()]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_model, tmp_path_factory) -> Path:
+    """An env file for the whole pipeline on the tiny model: seconds from data to score."""
+    folder = tmp_path_factory.mktemp("experiment")
+    prompts = json.loads((ROOT / "data/suite.json").read_text())
+    prompts["prompts"] = prompts["prompts"][:3] + prompts["prompts"][-1:]
+    (folder / "suite.json").write_text(json.dumps(prompts))
+    return write_config(
+        folder / "tiny.env",
+        EXPERIMENT="tiny",
+        BUILD=folder / "build",
+        BASE_MODEL=tiny_model,
+        REFERENCE_MODEL=tiny_model,
+        NUM_LAYERS=2,
+        ITERS=8,
+        EPOCHS=0.06,
+        STEPS_PER_EVAL=4,
+        SAVE_EVERY=4,
+        STEPS_PER_REPORT=4,
+        SUITE=folder / "suite.json",
+        BASELINE=folder / "build/eval_base.json",
+        EVAL_MAX_TOKENS=24,
+    )

@@ -1,0 +1,123 @@
+"""Bad input gets one line and exit status 2, and nothing that was there is lost."""
+
+import json
+import socket
+import subprocess
+
+import pytest
+
+from conftest import ROOT, write_config
+
+ROW = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]}
+
+
+def run_program(name, *arguments):
+    command = [ROOT / "bin/python", ROOT / "py" / name, *arguments]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+
+
+def assert_one_line(run, *parts):
+    assert run.returncode == 2, run.stderr
+    assert len(run.stderr.splitlines()) == 1, run.stderr
+    assert "Traceback" not in run.stderr
+    for part in parts:
+        assert part in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"messages": [', "train.jsonl:2: not JSON"),
+        (b'"just a string"', 'train.jsonl:2: expected {"messages": [...]}'),
+        (b'{"messages": [{"role": "robot", "content": ""}]}', "train.jsonl:2: unknown role"),
+        (b'{"messages": [{"role": "user", "content": "x"}]}', "train.jsonl:2: turns must"),
+        (b'{"messages": [{"role": "user", "content": 3}]}', "train.jsonl:2: the user's content"),
+        (b'{"messages": [{"role": "user", "content": "\xff"}]}', "train.jsonl:2: not UTF-8"),
+        (b"", "train.jsonl:2: not JSON"),
+    ],
+)
+def test_a_malformed_row_is_named_with_file_and_line(tiny_config, tmp_path, content, message):
+    good = json.dumps(ROW).encode()
+    (tmp_path / "train.jsonl").write_bytes(good + b"\n" + content + b"\n" + good + b"\n")
+    (tmp_path / "valid.jsonl").write_bytes(good + b"\n")
+    config = tmp_path / "x.env"
+    lines = [line for line in tiny_config.read_text().splitlines() if not line.startswith("DATA=")]
+    config.write_text("\n".join([*lines, f"DATA={tmp_path}"]) + "\n")
+    run = run_program("preflight.py", "--config", config, "--out", tmp_path)
+    assert_one_line(run, message)
+    assert not (tmp_path / "preflight.ok").exists()
+
+
+def test_a_missing_model_directory(tmp_path):
+    config = write_config(tmp_path / "x.env", BASE_MODEL=tmp_path / "nowhere")
+    run = run_program("preflight.py", "--config", config, "--out", tmp_path)
+    assert_one_line(run, "nowhere: no such model directory")
+
+
+def test_a_missing_model_to_evaluate(tmp_path):
+    run = run_program("evaluate.py", *evaluate_arguments(tmp_path, tmp_path / "nowhere"))
+    assert_one_line(run, "nowhere")
+
+
+def test_a_port_in_use(tiny_model, tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        arguments = evaluate_arguments(tmp_path, tiny_model)
+        run = run_program("evaluate.py", *arguments, "--port", port)
+    assert_one_line(run, f"EVAL_PORT={port}", "0 for any free port")
+
+
+def test_a_failed_evaluation_leaves_the_last_result_alone(tmp_path):
+    (tmp_path / "eval.json").write_text("the last result")
+    run_program("evaluate.py", *evaluate_arguments(tmp_path, tmp_path / "nowhere"))
+    assert (tmp_path / "eval.json").read_text() == "the last result"
+
+
+@pytest.mark.parametrize(
+    ("suite", "message"),
+    [
+        ("[", "suite.json:1: not JSON"),
+        ("[]", "suite.json: expected a JSON object"),
+        ('{"name": "x", "system": "", "prompts": []}', "at least one prompt"),
+        ('{"name": "x", "system": "", "prompts": [{"id": 1}]}', "prompt 1: 'id' must be a str"),
+    ],
+)
+def test_a_malformed_suite(tmp_path, tiny_model, suite, message):
+    (tmp_path / "suite.json").write_text(suite)
+    arguments = evaluate_arguments(tmp_path, tiny_model)
+    arguments[arguments.index("--suite") + 1] = tmp_path / "suite.json"
+    assert_one_line(run_program("evaluate.py", *arguments), message)
+
+
+def test_an_unwritable_build_folder(tmp_path, make):
+    (tmp_path / "file").write_text("not a folder")
+    config = write_config(tmp_path / "x.env", BUILD=tmp_path / "file/build")
+    run = make("preflight", f"CONFIG={config}")
+    assert run.returncode == 2
+    assert f"{tmp_path}/file/build: cannot be written; name another folder" in run.stderr
+
+
+@pytest.mark.parametrize("place", ["/", "$HOME", "."])
+def test_clean_refuses_what_is_no_build_folder(place, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "eval.json").write_text("mine")
+    place = str(home) if place == "$HOME" else place
+    run = subprocess.run(
+        [ROOT / "bin/clean.sh", place, "all"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home)},
+        capture_output=True,
+        text=True,
+    )
+    assert_one_line(run, "refusing")
+    assert (home / "eval.json").exists()
+
+
+def evaluate_arguments(folder, model):
+    return [
+        *("--model", model, "--suite", ROOT / "data/suite.json"),
+        *("--targets", ROOT / "data/baseline.json", "--out", folder / "eval.json"),
+        *("--server-log", folder / "server.log"),
+    ]

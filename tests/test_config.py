@@ -1,0 +1,120 @@
+"""One env syntax for Make, a shell and python-dotenv; every mistake in it is one clear line."""
+
+import subprocess
+
+import pytest
+
+from conftest import ROOT, clean_environment, write_config
+from settings import load_settings, number
+
+CONFIGS = ["phase40.env", "demo.env"]
+
+
+def by_shell(config: str) -> dict:
+    keys = load_settings(ROOT / config)
+    script = f"set -eu; . ./{config}; " + "; ".join(f'echo "{key}=${key}"' for key in keys)
+    run = subprocess.run(
+        ["sh", "-c", script], cwd=ROOT, env=clean_environment(), capture_output=True, text=True
+    )
+    return dict(line.split("=", 1) for line in run.stdout.splitlines())
+
+
+def by_make(config: str, tmp_path) -> dict:
+    keys = load_settings(ROOT / config)
+    show = tmp_path / "show.mk"
+    show.write_text(f"include {config}\nshow:\n" + "".join(f"\t@echo {k}=$({k})\n" for k in keys))
+    run = subprocess.run(
+        ["make", "-f", show, "show"],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+    )
+    return dict(line.split("=", 1) for line in run.stdout.splitlines())
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_make_shell_and_dotenv_read_the_same(config, tmp_path, monkeypatch):
+    for key in load_settings(ROOT / config):
+        monkeypatch.delenv(key, raising=False)
+    settings = load_settings(ROOT / config)
+    assert len(settings) > 25
+    assert by_shell(config) == by_make(config, tmp_path) == settings
+
+
+def test_both_configs_have_the_same_keys():
+    first, second = (list(load_settings(ROOT / config)) for config in CONFIGS)
+    assert set(first) == set(second)
+
+
+def test_every_key_of_the_real_run_has_its_reason():
+    """A comment stands above each key, or above the block of keys it begins."""
+    block_has_comment = False
+    for line in (ROOT / "phase40.env").read_text().splitlines():
+        if line.startswith("#"):
+            block_has_comment = True
+        elif not line:
+            block_has_comment = False
+        else:
+            assert block_has_comment, line
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ITER=5", "x.env:{n}: unknown key ITER;"),
+        ("ITERS=5", "x.env:{n}: ITERS is set twice"),
+        ('SUITE="a b"', "x.env:{n}: a value holds letters"),
+        ("SUITE=$(HOME)", "x.env:{n}: a value holds letters"),
+        ("SUITE=`id`", "x.env:{n}: a value holds letters"),
+        ("export A=1", "x.env:{n}: not KEY=value: export A=1"),
+        ("SEED = 1", "x.env:{n}: not KEY=value"),
+        ("SEED=1\r", "x.env:{n}: Windows line end"),
+    ],
+)
+def test_a_bad_line_is_named_with_file_and_line(tmp_path, make, line, message):
+    config = write_config(tmp_path / "x.env")
+    with config.open("a", newline="") as stream:
+        stream.write(line + "\n")
+    number_of_line = len(config.read_text().splitlines())
+    run = make("help", f"CONFIG={config}")
+    assert run.returncode == 2
+    assert message.format(n=number_of_line) in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_missing_key_and_a_missing_config_are_one_line(tmp_path, make):
+    config = tmp_path / "x.env"
+    text = (ROOT / "demo.env").read_text()
+    config.write_text(text.replace("ITERS=", "#ITERS="))
+    for argument, message in ((config, "ITERS is missing"), ("no.env", "no.env: no such config")):
+        run = make("help", f"CONFIG={argument}")
+        assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)
+        assert message in run.stderr
+
+
+def test_an_unknown_key_on_the_command_line_stops(make):
+    run = make("-n", "train", "ITER=5")
+    assert run.returncode == 2
+    assert "ITER: unknown key" in run.stderr
+
+
+def test_a_value_in_the_environment_is_held_to_the_same_syntax(make):
+    run = make("help", DATA="my folder")
+    assert run.returncode == 2
+    assert "environment: DATA: a value holds" in run.stderr
+
+
+def test_command_line_wins_over_environment_wins_over_file(make):
+    command = make("-n", "train", "CONFIG=demo.env", "ITERS=11", ITERS="12", SEED="7").stdout
+    assert "--iters 11 " in command
+    assert "--seed 7 " in command
+
+
+def test_demo_is_eval_with_the_demo_config(make):
+    assert make("-n", "demo").stdout == make("-n", "eval", "CONFIG=demo.env").stdout
+
+
+def test_a_number_that_is_none_is_named():
+    with pytest.raises(ValueError, match="ITERS=many: expected a number"):
+        number({"ITERS": "many"}, "ITERS")

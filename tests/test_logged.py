@@ -1,0 +1,75 @@
+"""logged.py keeps bars alive in a terminal, a plain log on disk, and the exit status."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT
+from logged import plain
+
+LOGGED = [sys.executable, str(ROOT / "py/logged.py")]
+IS_TERMINAL = "import sys; print(sys.stdout.isatty())"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "kept"),
+    [
+        (b"plain", b"plain"),
+        (b"\x1b[1;32mgreen\x1b[0m text\r", b"green text"),
+        (b"\r 10%\r 50%\r100%", b"100%"),
+        (b"\x1b[2K\r\x1b]0;title\x07done", b"done"),
+        ("bar ███".encode(), "bar ███".encode()),
+    ],
+)
+def test_a_line_is_kept_as_it_looked_in_the_end(drawn, kept):
+    assert plain(drawn) == kept
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_output_and_status_are_the_commands(tmp_path, status):
+    code = f"import sys; print('out'); print('err', file=sys.stderr); sys.exit({status})"
+    run = subprocess.run(
+        [*LOGGED, tmp_path / "log", sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert run.returncode == status
+    assert sorted(run.stdout.split()) == ["err", "out"]
+    assert sorted((tmp_path / "log").read_text().split()) == ["err", "out"]
+
+
+def test_in_a_pipe_the_command_gets_a_pipe(tmp_path):
+    command = [*LOGGED, tmp_path / "log", sys.executable, "-c", IS_TERMINAL]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "False\n"
+
+
+def test_in_a_terminal_the_command_gets_a_terminal(tmp_path):
+    master, slave = pty.openpty()
+    command = [*LOGGED, tmp_path / "log", sys.executable, "-c", IS_TERMINAL]
+    run = subprocess.run(command, stdout=slave, timeout=30)
+    os.close(slave)
+    assert run.returncode == 0
+    assert b"True" in os.read(master, 1000)
+    os.close(master)
+    assert (tmp_path / "log").read_bytes() == b"True\n"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command(tmp_path, signum):
+    code = "print('up', flush=True); import time; time.sleep(60)"
+    process = subprocess.Popen(
+        [*LOGGED, tmp_path / "log", sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdout.readline() == b"up\n"
+    process.send_signal(signum)
+    process.communicate(timeout=10)
+    assert process.returncode == 128 + signum or process.returncode == 1
+
+
+def test_a_command_that_cannot_start_is_one_line(tmp_path):
+    run = subprocess.run([*LOGGED, tmp_path / "log", "/no/such"], capture_output=True, text=True)
+    assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)

@@ -1,0 +1,157 @@
+"""The whole recipe through make, with the real mlx-lm commands and server, on a tiny model."""
+
+import hashlib
+import json
+import subprocess
+
+import pytest
+
+from conftest import ROOT, write_config
+from settings import load_settings
+
+
+@pytest.fixture(scope="module")
+def built(tiny_config, make):
+    """(config, build folder, output) after one `make eval`."""
+    run = make("eval", f"CONFIG={tiny_config}")
+    assert run.returncode == 0, run.stdout + run.stderr
+    return tiny_config, tiny_config.parent / "build", run.stdout
+
+
+def stages(output: str) -> list[str]:
+    """Names of the stages that a make run, or a dry run, announced."""
+    lines = [line.replace('echo; echo "', "") for line in output.splitlines()]
+    return [line.split()[1].strip(":") for line in lines if line.startswith("== ")]
+
+
+def test_every_stage_leaves_its_output(built):
+    _, build, output = built
+    assert stages(output)[:4] == ["preflight", "train", "fuse", "quantize"]
+    for name in ("preflight.ok", "adapters/adapters.safetensors", "adapters/adapter_config.json"):
+        assert (build / name).is_file(), name
+    for model in ("fused", "q5"):
+        assert (build / model / "config.json").is_file()
+        assert list((build / model).glob("*.safetensors"))
+    quantization = json.loads((build / "q5/config.json").read_text())["quantization"]
+    assert (quantization["bits"], quantization["group_size"]) == (5, 64)
+    assert "quantization" not in json.loads((build / "fused/config.json").read_text())
+    assert not list(build.glob("*.tmp"))
+
+
+def test_training_really_changed_the_model(built):
+    import mlx.core as mx
+
+    _, build, _ = built
+    adapter = mx.load(str(build / "adapters/adapters.safetensors"))
+    assert any(mx.abs(value).max().item() > 0 for key, value in adapter.items() if "lora_b" in key)
+    log = (build / "logs/train.log").read_text()
+    assert "val" in log and "\x1b" not in log and "\r" not in log
+
+
+def test_eval_json_follows_the_contract(built):
+    config, build, _ = built
+    result = json.loads((build / "eval.json").read_text())
+    assert " ".join(result) == (
+        "schema experiment model suite settings server prompts categories overall strict_overall"
+        " ci95 verdict seconds"
+    )
+    suite = build.parent / "suite.json"
+    assert result["suite"]["sha256"] == hashlib.sha256(suite.read_bytes()).hexdigest()
+    weights = (build / "q5/model.safetensors").read_bytes()
+    assert result["model"]["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+    assert result["model"]["served_id"].startswith(str(build.resolve()))
+    assert [p["id"] for p in result["prompts"]] == ["text-01", "text-02", "text-03", "multi-01"]
+    for prompt in result["prompts"]:
+        assert " ".join(prompt) == (
+            "id category score strict_score format tools_called keywords_found finish_reason"
+            " prompt_tokens completion_tokens seconds attempts text"
+        )
+        assert 0 < prompt["completion_tokens"] <= 24
+    assert load_settings(config)["EXPERIMENT"] == result["experiment"] == "tiny"
+
+
+def test_two_evaluations_of_one_model_say_the_same(built, tmp_path):
+    _, build, _ = built
+    first = json.loads((build / "eval.json").read_text())
+    command = [ROOT / "bin/python", ROOT / "py/evaluate.py", "--model", build / "q5"]
+    command += ["--serve", first["model"]["served_id"], "--suite", build.parent / "suite.json"]
+    command += ["--targets", ROOT / "data/baseline.json", "--out", tmp_path / "again.json"]
+    command += ["--server-log", tmp_path / "server.log", "--max-tokens", "24"]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=120)
+    again = json.loads((tmp_path / "again.json").read_text())
+    for one, two in zip(first["prompts"], again["prompts"], strict=True):
+        assert (one["text"], one["score"]) == (two["text"], two["score"])
+
+
+def test_compare_table_has_every_category_and_the_total(built):
+    _, build, _ = built
+    table = (build / "compare.md").read_text()
+    assert "| text_tools | 3 |" in table
+    assert "| multi_tool | 1 |" in table
+    assert "| overall | 4 |" in table
+    assert ">= 95%" in table
+    assert "Verdict: **" in table
+    assert max(len(line) for line in table.splitlines()) <= 80 + 40  # verdict line is prose
+
+
+def test_a_second_make_does_nothing_and_says_so(built, make):
+    config, build, _ = built
+    before = {path: path.stat().st_mtime_ns for path in build.rglob("*")}
+    run = make("eval", f"CONFIG={config}")
+    assert run.returncode == 0
+    assert "Nothing to do" in run.stdout
+    assert {path: path.stat().st_mtime_ns for path in build.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "rerun"),
+    [
+        ("ITERS=12", ["preflight", "train", "fuse", "quantize", "twin", "evaluate"]),
+        ("LEARNING_RATE=1e-5", ["train", "fuse", "quantize", "twin", "evaluate"]),
+        ("Q_BITS=4", ["quantize", "twin", "evaluate"]),
+        ("EVAL_MAX_TOKENS=16", ["evaluate", "evaluate"]),
+        ("EVAL_TIMEOUT=5", []),
+    ],
+)
+def test_a_changed_setting_remakes_what_reads_it(built, make, change, rerun):
+    config, _, _ = built
+    run = make("-n", "eval", f"CONFIG={config}", change)
+    assert run.returncode == 0, run.stderr
+    assert stages(run.stdout) == rerun
+
+
+def test_a_setting_in_the_environment_wins_over_the_file(built, make):
+    config, _, _ = built
+    assert stages(make("-n", "eval", f"CONFIG={config}", Q_BITS="4").stdout)[0] == "quantize"
+
+
+def test_clean_build_frees_models_and_keeps_results(tmp_path, make):
+    build = tmp_path / "build"
+    for folder in ("fused", "q5", "adapters", "logs", "mine"):
+        (build / folder).mkdir(parents=True)
+        (build / folder / "file").write_bytes(b"x" * 2_000_000)
+    for name in ("eval.json", "compare.md", "preflight.ok"):
+        (build / name).write_text("kept")
+    config = write_config(tmp_path / "x.env", BUILD=build)
+    run = make("clean-build", f"CONFIG={config}")
+    assert run.returncode == 0, run.stderr
+    assert "freed 3 MB" in run.stdout
+    kept = {path.name for path in build.iterdir()}
+    assert kept == {"adapters", "logs", "mine", "eval.json", "compare.md", "preflight.ok"}
+    make("clean", f"CONFIG={config}")
+    assert {path.name for path in build.iterdir()} == {"mine"}
+
+
+def test_nothing_is_remade_after_clean_build(built, make):
+    config, build, _ = built
+    hidden = build.parent / "hidden"
+    hidden.mkdir()
+    models = [build / name for name in ("fused", "q5", "q5-float32") if (build / name).exists()]
+    for model in models:
+        model.rename(hidden / model.name)
+    try:
+        assert stages(make("-n", "eval", f"CONFIG={config}").stdout) == []
+        assert stages(make("-n", "quantize", f"CONFIG={config}").stdout) == ["fuse", "quantize"]
+    finally:
+        for model in models:
+            (hidden / model.name).rename(model)

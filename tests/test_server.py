@@ -1,0 +1,165 @@
+"""The evaluation asks the model that was built, and leaves no server behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+import server
+from conftest import ROOT
+from server import ServerError, ask, find_model_id, get_json, running_server
+
+
+@contextmanager
+def fake_server(answers):
+    """An HTTP server on loopback that gives `answers` (status, text) in turn, the last for ever."""
+    remaining = list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def reply(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, text = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_GET = do_POST = reply
+
+        def log_message(self, *arguments):
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{http.server_port}"
+    finally:
+        http.shutdown()
+        http.server_close()
+
+
+def listing(*ids):
+    return (200, json.dumps({"data": [{"id": id} for id in ids]}))
+
+
+def test_the_served_path_is_chosen_even_when_another_model_is_listed_first(tmp_path):
+    with fake_server([listing("org/decoy", str(tmp_path.resolve()))]) as url:
+        assert find_model_id(url, tmp_path) == str(tmp_path.resolve())
+
+
+@pytest.mark.parametrize("ids", [[], ["org/decoy"]])
+def test_a_server_that_does_not_list_the_path_is_refused(tmp_path, ids):
+    with (
+        fake_server([listing(*ids)]) as url,
+        pytest.raises(ServerError, match="refusing to evaluate another model"),
+    ):
+        find_model_id(url, tmp_path)
+
+
+def test_a_failing_request_is_tried_again_a_bounded_number_of_times(monkeypatch):
+    monkeypatch.setattr(server, "RETRY_WAITS", (0, 0))
+    with fake_server([(500, "no"), (200, "garbage"), (200, '{"ok": 1}')]) as url:
+        assert ask(url, {}, timeout=5) == ({"ok": 1}, 3)
+    with (
+        fake_server([(503, "never")]) as url,
+        pytest.raises(ServerError, match="no answer after 3 attempts .HTTP 503: never"),
+    ):
+        ask(url, {}, timeout=5)
+
+
+def test_a_refused_request_is_not_repeated():
+    with (
+        fake_server([(400, "bad"), (200, "{}")]) as url,
+        pytest.raises(ServerError, match="HTTP 400"),
+    ):
+        ask(url, {}, timeout=5)
+
+
+def test_a_real_server_lists_one_model_and_is_gone_afterwards(tiny_model, tmp_path, monkeypatch):
+    """A decoy in the user's model cache is not even listed: the server sees an empty cache."""
+    make_decoy(tmp_path / "cache", "org/decoy")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    with running_server(tiny_model, 0, tmp_path / "log/server.log") as url:
+        listed = [entry["id"] for entry in get_json(f"{url}/v1/models")["data"]]
+        assert listed == [str(tiny_model.resolve())]
+    with pytest.raises(OSError):
+        get_json(f"{url}/health", timeout=2)
+
+
+def make_decoy(cache, repo):
+    """A model as huggingface_hub keeps it, complete enough for mlx_lm server to list."""
+    folder = cache / f"models--{repo.replace('/', '--')}"
+    snapshot = folder / "snapshots/abc"
+    snapshot.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors.index.json", "tokenizer_config.json"):
+        (snapshot / name).write_text("{}")
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text("abc")
+
+
+def test_the_decoy_would_be_listed_first(tiny_model, tmp_path):
+    """Without our empty cache the trap is real; this is what find_model_id is there for."""
+    make_decoy(tmp_path / "cache", "org/decoy")
+    port = server.choose_port(0)
+    process = subprocess.Popen(
+        [ROOT / "bin/python", "-m", "mlx_lm", "server", "--model", tiny_model]
+        + ["--port", str(port)],
+        env=os.environ | {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"},
+        stderr=(tmp_path / "log").open("wb"),
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        server.wait_until_healthy(url, process, tmp_path / "log")
+        listed = [entry["id"] for entry in get_json(f"{url}/v1/models")["data"]]
+        assert listed == ["org/decoy", str(tiny_model.resolve())]
+        assert find_model_id(url, tiny_model) == str(tiny_model.resolve())
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def test_a_model_that_cannot_be_loaded_is_said(tmp_path):
+    (tmp_path / "model").mkdir()
+    with (
+        pytest.raises(ServerError),
+        running_server(tmp_path / "model", 0, tmp_path / "server.log") as url,
+    ):
+        ask(url, {"model": str(tmp_path / "model"), "messages": []}, timeout=20)
+
+
+def test_the_server_goes_when_its_parent_is_killed(tiny_model, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from server import running_server\n"
+        "model, log = map(Path, sys.argv[1:])\n"
+        "with running_server(model, 0, log) as url:\n"
+        "    print(url, flush=True); sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, tiny_model, tmp_path / "log"],
+        cwd=ROOT / "py",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    url = parent.stdout.readline().strip()
+    get_json(f"{url}/health")
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_until_refused(url)
+
+
+def wait_until_refused(url):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            get_json(f"{url}/health", timeout=1)
+        except OSError:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the server at {url} is still there")
