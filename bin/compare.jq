@@ -1,20 +1,26 @@
-# The comparison table: $build (eval.json), $baseline (eval.json's or data/baseline.json's shape)
-# and $targets, each read with --slurpfile.
-def percent: if . == null then "-" else (. * 1000 | round / 10 | tostring + "%") end;
-def points: if . == null then "-" else (. * 1000 | round / 10 | if . > 0 then "+\(.)" else tostring end) end;
-def row(name; n; baseline; target; build):
-  [name, n, (baseline | percent), (target | if . == null then "-" else ">= " + percent end), (build | percent),
-   (if baseline == null then null else build - baseline end | points),
-   (if target == null then "-" elif build >= target then "pass" else "FAIL" end)]
-  | "| " + (map(tostring) | join(" | ")) + " |";
+# The comparison table, from $build (eval.json), $baseline (an eval.json too, or data/baseline.json,
+# which has the same categories and overall) and $targets, each read with --slurpfile.
+def percent: if . == null then "-" else "\(. * 1000 | round / 10)%" end;
+def points: if . == null then "-" else (. * 1000 | round / 10) | if . > 0 then "+\(.)" else "\(.)" end end;
+def pad(width): . + "                    " | .[0:width];
+
+def row(name; n; baseline; target; score): [
+  name, "\(n)", (baseline | percent),
+  (if target == null then "-" else ">= \(target | percent)" end), (score | percent),
+  (if baseline == null then null else score - baseline end | points),
+  (if target == null then "-" elif score >= target then "pass" else "FAIL" end)];
 
 $build[0] as $b | $baseline[0] as $base | $targets[0].targets as $t
-| "# \($b.experiment) against \($base.experiment)\n",
-  "| category | n | baseline | target | this build | difference | |",
-  "|---|---|---|---|---|---|---|",
-  ($b.categories | to_entries[] | .key as $name
-   | row($name; .value.n; $base.categories[$name].score; $t.categories[$name]; .value.score)),
-  row("overall"; $b.suite.n; $base.overall; $t.overall; $b.overall),
-  "",
-  "Verdict: **\($b.verdict)**. Overall \($b.overall | percent), 95% interval"
-  + " \($b.ci95[0] | percent) to \($b.ci95[1] | percent); counting real calls only: \($b.strict_overall | percent)."
+| [["category", "n", "baseline", "target", "this build", "difference", "verdict"]]
+  + [$b.categories | to_entries[] | .key as $name
+     | row($name; .value.n; $base.categories[$name].score; $t.categories[$name]; .value.score)]
+  + [row("overall"; $b.suite.n; $base.overall; $t.overall; $b.overall)]
+| (transpose | map(map(length) | max)) as $widths
+| map([., $widths] | transpose | map(.[0] as $cell | .[1] as $w | $cell | pad($w)) | "| " + join(" | ") + " |")
+| "# \($b.experiment) (\($b.suite.name)) against \($base.experiment)\n",
+  .[0],
+  "|" + ($widths | map("--------------------"[0:.] + "--") | join("|")) + "|",
+  .[1:][],
+  "\nVerdict: **\($b.verdict)**. Overall \($b.overall | percent), 95% interval \($b.ci95[0] | percent)"
+  + " to \($b.ci95[1] | percent).",
+  "Counting only real calls: \($b.strict_overall | percent)."

@@ -14,15 +14,14 @@ from mlx_lm.utils import load_tokenizer
 TEMPLATE_ARGUMENTS = {"enable_thinking": False}
 
 
-def open_tokenizer(model: str):
-    """mlx-lm's tokenizer of the model directory `model`, read without its weights.
+def open_tokenizer(folder: Path):
+    """mlx-lm's tokenizer of the model in `folder`, read without its weights.
 
-    Raises FileNotFoundError when there is no tokenizer there.
+    Raises ValueError when there is no tokenizer there.
     """
-    path = Path(model)
-    if not (path / "tokenizer_config.json").is_file():
-        raise FileNotFoundError(f"no model at {model}: tokenizer_config.json is missing")
-    return load_tokenizer(path)
+    if not (folder / "tokenizer_config.json").is_file():
+        raise ValueError(f"{folder}: no tokenizer_config.json; not a model directory")
+    return load_tokenizer(folder)
 
 
 def format_prompt(tokenizer, messages: list[dict]) -> list[int]:

@@ -22,15 +22,18 @@ ROOT = Path(__file__).resolve().parent.parent
 NEAR_COPY = 0.75
 # Rows per tool (train, validation). Tools that are easily confused with each other get more.
 ROWS = {
-    "text_tools": (14, 1),
-    "validation": (14, 1),
-    "git": (14, 1),
-    "lsp": (20, 1),
-    "cst": (20, 1),
-    "domain": (20, 1),
+    "text_tools": (12, 1),
+    "validation": (12, 1),
+    "git": (12, 1),
+    "lsp": (13, 1),
+    "cst": (13, 1),
+    "domain": (13, 1),
 }
 # Rows per kind of chain: two tools, then three or four.
 CHAIN_ROWS = {"short": (34, 7), "long": (38, 7)}
+# Characters of request and code in a row with one call. mlx-lm pads a row to 32s of tokens plus one:
+# rows of at most 96 tokens, which these are, train a quarter faster than those just above.
+SHORT = 140
 # What a prompt names rather than says: `anything quoted`, some/path, file.py:3:4, snake_case.
 CODE = re.compile(r"`[^`]*`|[^\s`]*\w[/._:][^\s`]*\w")
 SLOT = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
@@ -93,13 +96,14 @@ def call_text(tool, args, signature):
     return f"{tool}({', '.join(shown)})"
 
 
-def program(calls, signatures, rng):
-    """The code that answers a request: each call in order, its result printed."""
+def program(calls, signatures):
+    """The code that answers a request: each call in order, its result printed.
+
+    One shape throughout, so that a small model settles on it.
+    """
     texts = [call_text(tool, args, signatures[tool]) for tool, *args in calls]
     if len(texts) == 1:
-        # One shape dominates, so that a small model settles on it.
-        shape = rng.choices(["result", "output", ""], weights=[8, 1, 1])[0]
-        return f"{shape} = {texts[0]}\nprint({shape})" if shape else f"print({texts[0]})"
+        return f"result = {texts[0]}\nprint(result)"
     wanted = any("=path" in args for _, *args in calls)
     lines = []
     for (tool, *_), text in zip(calls, texts, strict=True):
@@ -119,16 +123,19 @@ def row(system, request, code):
     return {"messages": [{"role": role, "content": content} for role, content in turns]}
 
 
+def requests_for(tool, phrases):
+    """All ([call], request) templates of one tool."""
+    return [
+        ([[tool["name"], *case["args"]]], request)
+        for case in phrases["tools"][tool["name"]]
+        for request in case["requests"]
+    ]
+
+
 def jobs(tools, phrases):
     """Every group of rows: (name, [(calls, request)...], training rows, validation rows)."""
     for tool in tools:
-        cases = phrases["tools"][tool["name"]]
-        templates = [
-            ([[tool["name"], *case["args"]]], request)
-            for case in cases
-            for request in case["requests"]
-        ]
-        yield (tool["name"], templates, *ROWS[tool["category"]])
+        yield (tool["name"], requests_for(tool, phrases), *ROWS[tool["category"]])
     for kind, counts in CHAIN_ROWS.items():
         chains = [c for c in phrases["chains"] if (len(c["calls"]) == 2) == (kind == "short")]
         templates = [(chain["calls"], text) for chain in chains for text in chain["requests"]]
@@ -139,22 +146,31 @@ def generate(tools, suite, phrases, seed=0):
     """The (train, valid) rows for a seed. Raises ValueError where the phrases run out."""
     signatures = {tool["name"]: tool["signature"] for tool in tools}
     held_out = [prompt["prompt"] for prompt in suite["prompts"]]
-    pools, seen, train, valid = phrases["pools"], set(), [], []
+    seen, train, valid = set(), [], []
+
+    def ask(calls, template, rng):
+        """(request, calls) with the slots filled; None where the request is not new enough."""
+        values = {}
+        request = fill(template, phrases["pools"], values, rng)
+        if request.lower() in seen or any(near_copy(request, text) for text in held_out):
+            return None
+        seen.add(request.lower())
+        return request, [
+            [tool, *(fill(arg, phrases["pools"], values, rng) for arg in args)]
+            for tool, *args in calls
+        ]
+
     for name, templates, n_train, n_valid in jobs(tools, phrases):
         # One generator for each group: a phrase added to one leaves the other groups' rows alone.
         rng = random.Random(f"{seed}:{name}")
         templates = rng.sample(templates, len(templates))
         made = []
         for calls, template in itertools.islice(itertools.cycle(templates), 50 * len(templates)):
-            values = {}
-            request = fill(template, pools, values, rng)
-            if request.lower() in seen or any(near_copy(request, text) for text in held_out):
-                continue
-            seen.add(request.lower())
-            filled = [
-                [tool, *(fill(arg, pools, values, rng) for arg in args)] for tool, *args in calls
-            ]
-            made.append(row(suite["system"], request, program(filled, signatures, rng)))
+            if asked := ask(calls, template, rng):
+                request, filled = asked
+                code = program(filled, signatures)
+                if len(calls) > 1 or len(request) + len(code) <= SHORT:
+                    made.append(row(suite["system"], request, code))
             if len(made) == n_train + n_valid:
                 break
         else:
@@ -162,6 +178,7 @@ def generate(tools, suite, phrases, seed=0):
             raise ValueError(f"phrases for {name} give {len(made)} rows of {wanted} wanted")
         train += made[:n_train]
         valid += made[n_train:]
+
     rng = random.Random(f"{seed}:order")
     rng.shuffle(train)
     rng.shuffle(valid)

@@ -19,6 +19,7 @@ import numpy as np
 
 from chat_format import TEMPLATE_ARGUMENTS, format_prompt, open_tokenizer
 from files import read_json, write_json
+from models import locate_model
 from score import calls_from_server, calls_in_text, score_answer
 from server import ServerError, ask, find_model_id, running_server
 from suite import messages_of, read_suite
@@ -173,7 +174,8 @@ def evaluate(args) -> dict:
     started = time.perf_counter()
     suite = read_suite(args.suite)
     targets = read_json(args.targets)["targets"]
-    served = args.serve or args.model
+    model = locate_model(args.model)
+    served = args.serve or model
     tokenizer = open_tokenizer(served)
     with running_server(served, args.port, args.server_log) as url:
         served_id = find_model_id(url, served)
@@ -182,8 +184,8 @@ def evaluate(args) -> dict:
         "schema": 1,
         "experiment": args.experiment,
         "model": {
-            "path": str(args.model),
-            "weights_sha256": weights_sha256(args.model),
+            "path": args.model,
+            "weights_sha256": weights_sha256(model),
             "served_id": served_id,
         },
         "suite": {
@@ -195,7 +197,7 @@ def evaluate(args) -> dict:
             "temperature": args.temperature,
             "max_tokens": args.max_tokens,
             "concurrency": args.concurrency,
-            "float32_twin": served != args.model,
+            "float32_twin": served != model,
             **TEMPLATE_ARGUMENTS,
         },
         "server": {
@@ -211,7 +213,7 @@ def evaluate(args) -> dict:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="model that is scored")
+    parser.add_argument("--model", required=True, help="model that is scored: a path or a hub id")
     parser.add_argument("--serve", type=Path, help="its float32 twin, served in its place")
     parser.add_argument("--suite", type=Path, required=True)
     parser.add_argument("--targets", type=Path, required=True, help="JSON with 'targets'")
@@ -230,12 +232,15 @@ def main() -> int:
     args = parse_args()
     try:
         result = evaluate(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
     except ServerError as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("evaluate: interrupted; nothing was written", file=sys.stderr)
+        return 130
     write_json(args.out, result)
     low, high = result["ci95"]
     print(

@@ -8,15 +8,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-
 from chat_format import open_tokenizer
 from files import read_json, write_json
+from models import locate_model
 from rows import read_rows
 from settings import load_settings, number
 from suite import read_suite
-
-TOKENIZER_FILES = ["tokenizer*", "special_tokens_map.json", "*.jinja", "vocab.json", "merges.txt"]
 
 
 def result(id: str, passed: bool, what: str, evidence: str, fix: str) -> dict:
@@ -31,28 +28,10 @@ def result(id: str, passed: bool, what: str, evidence: str, fix: str) -> dict:
     }
 
 
-def locate_tokenizer(model: str) -> str:
-    """Folder with the tokenizer files of `model`, a local path or a hub id; no weights are read.
-
-    Raises ValueError when it is neither here nor to be had.
-    """
-    if Path(model).is_dir():
-        return model
-    if model.startswith((".", "/", "build/")):
-        raise ValueError(f"{model}: no such model directory")
-    try:
-        return snapshot_download(model, allow_patterns=[*TOKENIZER_FILES, "config.json"])
-    except Exception as error:  # the hub's client raises many kinds; each means the same here
-        raise ValueError(
-            f"{model}: not a local folder, and the hub gave no tokenizer for it"
-            f" ({type(error).__name__}); name a local model directory or connect to the network"
-        ) from error
-
-
 def check_special_tokens(settings: dict, key: str) -> dict:
     """Is every special token of the format a single token with the registered id?"""
     model = settings[key]
-    tokenizer = open_tokenizer(locate_tokenizer(model))
+    tokenizer = open_tokenizer(locate_model(model, tokenizer_only=True))
     wanted = read_json(Path(settings["SPECIAL_TOKENS"]))["tokens"]
     wrong = []
     for token, id in wanted.items():
@@ -122,7 +101,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         report = run_checks(load_settings(args.config))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"preflight: {error}", file=sys.stderr)
         return 2
     write_json(args.out / "preflight.json", report)

@@ -39,6 +39,11 @@ def user(row):
     return row["messages"][1]["content"]
 
 
+def requests(row):
+    """What a row asks for: one request, or each item of a list."""
+    return [line.removeprefix("- ").lower() for line in user(row).splitlines()]
+
+
 def code(row):
     return CALL.fullmatch(row["messages"][2]["content"])[1]
 
@@ -167,14 +172,14 @@ def test_a_variable_is_set_before_it_is_used():
 
 
 def test_no_prompt_is_repeated():
-    prompts = [user(row).lower() for row in TRAIN + VALID]
+    prompts = [request for row in TRAIN + VALID for request in requests(row)]
     assert len(set(prompts)) == len(prompts)
 
 
 def test_no_row_is_a_near_copy_of_a_suite_prompt():
-    for row in TRAIN + VALID:
+    for request in {request for row in TRAIN + VALID for request in requests(row)}:
         for prompt in SUITE["prompts"]:
-            assert not demo_data.near_copy(user(row), prompt["prompt"]), user(row)
+            assert not demo_data.near_copy(request, prompt["prompt"]), request
 
 
 def test_suite_arguments_are_in_no_row():
@@ -220,3 +225,4 @@ def test_a_broken_input_is_one_line_and_status_2(tmp_path, capsys):
     assert error.count("\n") == 1
     assert str(broken) in error
     assert not (tmp_path / "out").exists()
+

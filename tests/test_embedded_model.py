@@ -24,5 +24,63 @@ def greedy(model, tokenizer, question: str, tokens: int) -> list[int]:
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": question}], add_generation_prompt=True
     )
-    steps = generate_step(mx.array(prompt), model, max_tokens=tokens)
-    return [token for token, _ in steps]
+    answer = []
+    for token, _ in generate_step(mx.array(prompt), model, max_tokens=tokens):
+        answer.append(int(token))
+        if token in tokenizer.eos_token_ids:
+            break
+    return answer
+
+
+# Recorded from a run that was checked against two other implementations: the float32 weights
+# against the gguf package's own dequantization, and these tokens against transformers with torch.
+ANSWERS = {
+@ANSWERS@
+}
+
+
+def test_it_knows_the_capital_of_france(embedded):
+    model, tokenizer = embedded
+    answer = tokenizer.decode(greedy(model, tokenizer, "What is the capital of France?", 16))
+    assert "The capital of France is Paris." in answer
+
+
+@pytest.mark.parametrize("question", ANSWERS)
+def test_its_greedy_continuation_is_right_token_by_token(embedded, question):
+    assert greedy(*embedded, question, 16) == ANSWERS[question]
+
+
+def test_everything_is_float32_and_nothing_is_quantized(embedded):
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+
+    model, _ = embedded
+    assert {value.dtype for _, value in tree_flatten(model.parameters())} == {mx.float32}
+    assert len(model.layers) == 30
+
+
+def test_special_tokens_and_template(embedded):
+    _, tokenizer = embedded
+    wanted = json.loads((ROOT / "data/special_tokens_smollm2.json").read_text())["tokens"]
+    for token, id in wanted.items():
+        assert tokenizer.encode(token, add_special_tokens=False) == [id]
+    messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "a 12"}]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    assert text == (
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\na 12<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert tokenizer.decode(tokenizer.encode("def f(x):\n    return x  # 123 é")) == (
+        "def f(x):\n    return x  # 123 é"
+    )
+
+
+def test_a_missing_package_is_one_line(tmp_path):
+    command = [ROOT / "bin/python", "-I", "-c"]
+    code = (
+        "import sys; sys.path.insert(0, 'py'); sys.argv = ['x', '--out', '/nowhere/base'];"
+        "import embedded_model; embedded_model.DISTRIBUTION = 'no-such-package';"
+        "sys.exit(embedded_model.main())"
+    )
+    run = subprocess.run([*command, code], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)
+    assert "is not installed; run `make setup CONFIG=demo.env`" in run.stderr
