@@ -31,9 +31,6 @@ ROWS = {
 }
 # Rows per kind of chain: two tools, then three or four.
 CHAIN_ROWS = {"short": (34, 7), "long": (38, 7)}
-# Characters of request and code in a row with one call. mlx-lm pads a row to 32s of tokens plus one:
-# rows of at most 96 tokens, which these are, train a quarter faster than those just above.
-SHORT = 140
 # What a prompt names rather than says: `anything quoted`, some/path, file.py:3:4, snake_case.
 CODE = re.compile(r"`[^`]*`|[^\s`]*\w[/._:][^\s`]*\w")
 SLOT = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
@@ -168,9 +165,7 @@ def generate(tools, suite, phrases, seed=0):
         for calls, template in itertools.islice(itertools.cycle(templates), 50 * len(templates)):
             if asked := ask(calls, template, rng):
                 request, filled = asked
-                code = program(filled, signatures)
-                if len(calls) > 1 or len(request) + len(code) <= SHORT:
-                    made.append(row(suite["system"], request, code))
+                made.append(row(suite["system"], request, program(filled, signatures)))
             if len(made) == n_train + n_valid:
                 break
         else:

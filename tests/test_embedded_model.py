@@ -1,5 +1,6 @@
 """The model that comes out of the GGUF is SmolLM2: it knows Paris, token by token."""
 
+import json
 import subprocess
 
 import pytest
@@ -32,11 +33,19 @@ def greedy(model, tokenizer, question: str, tokens: int) -> list[int]:
     return answer
 
 
+# fmt: off
 # Recorded from a run that was checked against two other implementations: the float32 weights
 # against the gguf package's own dequantization, and these tokens against transformers with torch.
 ANSWERS = {
-@ANSWERS@
+    "What is the capital of France?": [504, 3575, 282, 4649, 314, 7042, 30, 2],
+    "Name the four seasons of the year.": [
+        504, 1876, 12064, 282, 260, 713, 359, 42, 1116, 33, 30, 11652, 365, 16242, 29, 9389
+    ],
+    "What is the opposite of hot?": [
+        504, 7011, 282, 3380, 314, 4011, 30, 669, 314, 253, 4959, 1909, 281, 2092, 284, 1835
+    ],
 }
+# fmt: on
 
 
 def test_it_knows_the_capital_of_france(embedded):
@@ -74,7 +83,7 @@ def test_special_tokens_and_template(embedded):
     )
 
 
-def test_a_missing_package_is_one_line(tmp_path):
+def test_a_missing_package_is_one_line():
     command = [ROOT / "bin/python", "-I", "-c"]
     code = (
         "import sys; sys.path.insert(0, 'py'); sys.argv = ['x', '--out', '/nowhere/base'];"
