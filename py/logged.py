@@ -5,6 +5,7 @@
 A program that writes to a pipe draws no bars, so in a terminal the command gets a terminal of
 its own (a pty), and what it writes is passed on as it comes. The log holds the same lines as
 plain text: no colour codes, and of a line that was drawn over and over only its last state.
+Outside a terminal the output is plain too: mlx-lm writes colours even to a pipe.
 The exit status is the command's. Ctrl-C, TERM and HUP reach the command.
 """
 
@@ -28,7 +29,8 @@ def plain(line: bytes) -> bytes:
 
 
 def copy_output(source: int, log) -> None:
-    """Pass bytes from `source` to stdout as they come, and whole lines to `log` as plain text."""
+    """Pass what comes from `source` to stdout, and whole lines to `log` as plain text."""
+    live = sys.stdout.isatty()
     pending = b""
     while True:
         try:
@@ -37,13 +39,21 @@ def copy_output(source: int, log) -> None:
             data = b""
         if not data:
             break
-        write_all(sys.stdout.fileno(), data)
+        if live:
+            write_all(sys.stdout.fileno(), data)
         *lines, pending = (pending + data).split(b"\n")
-        for line in lines:
-            log.write(plain(line) + b"\n")
-        log.flush()
+        keep(lines, log, live)
     if plain(pending):
-        log.write(plain(pending) + b"\n")
+        keep([pending], log, live)
+
+
+def keep(lines: list[bytes], log, live: bool) -> None:
+    """Write `lines` as plain text to `log`, and to stdout where they were not shown live."""
+    text = b"".join(plain(line) + b"\n" for line in lines)
+    log.write(text)
+    log.flush()
+    if not live:
+        write_all(sys.stdout.fileno(), text)
 
 
 def write_all(target: int, data: bytes) -> None:

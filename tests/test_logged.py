@@ -40,6 +40,12 @@ def test_output_and_status_are_the_commands(tmp_path, status):
     assert sorted((tmp_path / "log").read_text().split()) == ["err", "out"]
 
 
+def test_in_a_pipe_there_are_no_colours(tmp_path):
+    code = r"print('\x1b[1;32mgreen\x1b[0m'); print('end', end='')"
+    command = [*LOGGED, tmp_path / "log", sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True).stdout == b"green\nend\n"
+
+
 def test_in_a_pipe_the_command_gets_a_pipe(tmp_path):
     command = [*LOGGED, tmp_path / "log", sys.executable, "-c", IS_TERMINAL]
     assert subprocess.run(command, capture_output=True, text=True).stdout == "False\n"
