@@ -69,7 +69,12 @@ def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
         try:
             get_json(f"{url}/health")
             return
-        except OSError:
+        except urllib.error.HTTPError as error:
+            # 503: its generating thread has died, which is how a model that fails to load shows.
+            raise ServerError(
+                f"the server could not load the model; see the end of {log}"
+            ) from error
+        except OSError:  # not listening yet
             time.sleep(0.05)
     raise ServerError(f"the server did not answer within {START_SECONDS} s; see the end of {log}")
 

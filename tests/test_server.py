@@ -127,7 +127,7 @@ def test_the_decoy_would_be_listed_first(tiny_model, tmp_path):
 def test_a_model_that_cannot_be_loaded_is_said(tmp_path):
     (tmp_path / "model").mkdir()
     with (
-        pytest.raises(ServerError),
+        pytest.raises(ServerError, match="could not load the model|generation thread died"),
         running_server(tmp_path / "model", 0, tmp_path / "server.log") as url,
     ):
         ask(url, {"model": str(tmp_path / "model"), "messages": []}, timeout=20)
