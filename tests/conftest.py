@@ -136,6 +136,5 @@ def tiny_config(tiny_model, tmp_path_factory) -> Path:
         SAVE_EVERY=4,
         STEPS_PER_REPORT=4,
         SUITE=folder / "suite.json",
-        BASELINE=folder / "build/eval_base.json",
         EVAL_MAX_TOKENS=24,
     )

@@ -1,6 +1,7 @@
 """Bad input gets one line and exit status 2, and nothing that was there is lost."""
 
 import json
+import shutil
 import socket
 import subprocess
 
@@ -113,6 +114,44 @@ def test_clean_refuses_what_is_no_build_folder(place, tmp_path):
     )
     assert_one_line(run, "refusing")
     assert (home / "eval.json").exists()
+
+
+@pytest.mark.parametrize("place", ["stranger", "link", "link/", ".."])
+def test_clean_leaves_what_the_recipe_did_not_make(tmp_path, place):
+    repository = tmp_path / "repository"
+    shutil.copytree(ROOT / "bin", repository / "bin")
+    for folder in ("stranger/logs", "logs", "repository/real/logs"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "mine").write_text("mine")
+    (repository / "real/.phase40-build").touch()
+    (tmp_path / ".phase40-build").touch()
+    (repository / "link").symlink_to(repository / "real")
+    shutil.copytree(tmp_path / "stranger", repository / "stranger")
+    run = subprocess.run(
+        [repository / "bin/clean.sh", place, "all"], capture_output=True, text=True
+    )
+    assert run.returncode == 2 and "clean: " in run.stderr, run.stdout
+    assert len(list(tmp_path.rglob("mine"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("Q_BITS=7", "Q_BITS=7: expected one of 2, 3, 4, 5, 6, 8"),
+        ("Q_BITS=abc", "Q_BITS=abc: expected one of"),
+        ("LR_SCHEDULE=cosin", "LR_SCHEDULE=cosin: expected one of constant, cosine_decay"),
+        ("LEARNING_RATE=fast", "LEARNING_RATE=fast: expected a number"),
+        ("TRAIN_ROWS=0", "TRAIN_ROWS=0: expected a number above 0"),
+        ("NUM_LAYERS=99", "NUM_LAYERS=99: the model has 2 layers"),
+    ],
+)
+def test_a_setting_that_would_fail_after_training_is_named_before(
+    tiny_config, tmp_path, setting, message, monkeypatch
+):
+    key, _, value = setting.partition("=")
+    monkeypatch.setenv(key, value)
+    run = run_program("preflight.py", "--config", tiny_config, "--out", tmp_path)
+    assert_one_line(run, message)
 
 
 def evaluate_arguments(folder, model):

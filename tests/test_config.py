@@ -99,6 +99,13 @@ def test_an_unknown_key_on_the_command_line_stops(make):
     assert "ITER: unknown key" in run.stderr
 
 
+@pytest.mark.parametrize("setting", ["BUILD=", "BUILD=a b"])
+def test_an_empty_or_split_value_on_the_command_line_stops(make, setting):
+    run = make("-n", "train", setting)
+    assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)
+    assert "BUILD" in run.stderr and ("is empty" in run.stderr or "a space" in run.stderr)
+
+
 def test_a_value_in_the_environment_is_held_to_the_same_syntax(make):
     run = make("help", DATA="my folder")
     assert run.returncode == 2

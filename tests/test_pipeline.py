@@ -107,10 +107,14 @@ def test_a_second_make_does_nothing_and_says_so(built, make):
     ("change", "rerun"),
     [
         ("ITERS=12", ["preflight", "train", "fuse", "quantize", "twin", "evaluate"]),
-        ("LEARNING_RATE=1e-5", ["train", "fuse", "quantize", "twin", "evaluate"]),
-        ("Q_BITS=4", ["quantize", "twin", "evaluate"]),
+        ("LEARNING_RATE=1e-5", ["preflight", "train", "fuse", "quantize", "twin", "evaluate"]),
+        ("Q_BITS=4", ["preflight", "quantize", "twin", "evaluate"]),
         ("EVAL_MAX_TOKENS=16", ["evaluate", "evaluate"]),
         ("EVAL_TIMEOUT=5", []),
+        # What only evaluation or preflight reads must not cost another training.
+        ("TARGETS=data/../data/baseline.json", ["evaluate", "evaluate"]),
+        ("SUITE=data/suite.json", ["preflight", "evaluate", "evaluate"]),
+        ("EPOCHS=0.0799", ["preflight"]),
     ],
 )
 def test_a_changed_setting_remakes_what_reads_it(built, make, change, rerun):
@@ -122,11 +126,13 @@ def test_a_changed_setting_remakes_what_reads_it(built, make, change, rerun):
 
 def test_a_setting_in_the_environment_wins_over_the_file(built, make):
     config, _, _ = built
-    assert stages(make("-n", "eval", f"CONFIG={config}", Q_BITS="4").stdout)[0] == "quantize"
+    assert stages(make("-n", "eval", f"CONFIG={config}", Q_BITS="4").stdout)[1] == "quantize"
 
 
 def test_clean_build_frees_models_and_keeps_results(tmp_path, make):
     build = tmp_path / "build"
+    (build / ".phase40-build").parent.mkdir()
+    (build / ".phase40-build").touch()
     for folder in ("fused", "q5", "adapters", "logs", "mine"):
         (build / folder).mkdir(parents=True)
         (build / folder / "file").write_bytes(b"x" * 2_000_000)
@@ -137,7 +143,15 @@ def test_clean_build_frees_models_and_keeps_results(tmp_path, make):
     assert run.returncode == 0, run.stderr
     assert "freed 3 MB" in run.stdout
     kept = {path.name for path in build.iterdir()}
-    assert kept == {"adapters", "logs", "mine", "eval.json", "compare.md", "preflight.ok"}
+    assert kept == {
+        "adapters",
+        "logs",
+        "mine",
+        ".phase40-build",
+        "eval.json",
+        "compare.md",
+        "preflight.ok",
+    }
     make("clean", f"CONFIG={config}")
     assert {path.name for path in build.iterdir()} == {"mine"}
 
