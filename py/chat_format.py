@@ -2,8 +2,8 @@
 
 Training and evaluation that format a prompt each in its own way measure nothing: an earlier
 phase lost 60 points to such a mismatch. mlx-lm's trainer renders whole rows with the chat
-template; `format_prompt` renders what comes before the answer, and preflight checks that the
-second is a prefix of the first.
+template; `format_prompt` renders what comes before the answer, and the evaluation stops when the
+server makes another number of tokens of it.
 """
 
 from pathlib import Path

