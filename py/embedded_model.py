@@ -175,6 +175,7 @@ def write_model(gguf: Path, out: Path) -> None:
     convert_tokenizer(meta).save(str(staging / "tokenizer.json"))
     write_json(staging / "config.json", config)
     write_json(staging / "tokenizer_config.json", tokenizer_config(meta))
+    shutil.rmtree(out, ignore_errors=True)  # a rename does not replace a folder
     os.replace(staging, out)
 
 

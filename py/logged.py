@@ -6,17 +6,22 @@ A program that writes to a pipe draws no bars, so in a terminal the command gets
 its own (a pty), and what it writes is passed on as it comes. The log holds the same lines as
 plain text: no colour codes, and of a line that was drawn over and over only its last state.
 Outside a terminal the output is plain too: mlx-lm writes colours even to a pipe.
-The exit status is the command's. Ctrl-C, TERM and HUP reach the command.
+The exit status is the command's. Ctrl-C, TERM and HUP reach the command. How long it took goes, as
+one line more, into times.jsonl beside the log: `make plan` shows it.
 """
 
 import fcntl
+import json
 import os
+import platform
 import re
 import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
+from pathlib import Path
 
 # CSI sequences (colours, cursor moves) and OSC sequences (titles, links)
 ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -93,13 +98,25 @@ def run_logged(log_path: str, command: list[str]) -> int:
     return 128 - status if status < 0 else status
 
 
+def record_time(log_path: str, seconds: float) -> None:
+    """Add how long a stage took on this machine to times.jsonl beside its log."""
+    log = Path(log_path)
+    entry = {"stage": log.stem, "seconds": round(seconds, 1), "machine": platform.node()}
+    with log.with_name("times.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(entry) + "\n")
+
+
 def main() -> int:
     if len(sys.argv) < 3:
         print("usage: logged.py LOG COMMAND...", file=sys.stderr)
         return 2
     log_path, *command = sys.argv[1:]
+    started = time.monotonic()
     try:
-        return run_logged(log_path, command)
+        status = run_logged(log_path, command)
+        if status == 0:
+            record_time(log_path, time.monotonic() - started)
+        return status
     except OSError as error:
         print(f"logged: {error.strerror}: {error.filename}", file=sys.stderr)
         return 2

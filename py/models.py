@@ -15,6 +15,11 @@ TOKENIZER_FILES = [
 ]
 
 
+def resolved_revision(folder: Path) -> str | None:
+    """The hub's commit that `folder` is a snapshot of; None for a folder from elsewhere."""
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
 def locate_model(model: str, tokenizer_only: bool = False) -> Path:
     """Local folder of `model`, a path or a hub id; downloads what is not here yet.
 

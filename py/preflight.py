@@ -1,119 +1,161 @@
 """Find out in seconds whether a run is doomed: writes preflight.json, and preflight.ok if not.
 
-Every check gives {id, level: "fail" | "warn" | "ok", what, evidence, fix}. preflight.ok appears
-only when no check is at level "fail".
+Each module check_*.py asks one question and gives findings {id, level: "fail" | "warn" | "ok",
+what, evidence, fix}; input that cannot be read is a finding too. preflight.ok appears only when
+nothing is at level "fail"; with STRICT=1 a warning is a failure.
 """
 
-import argparse
-import sys
-from pathlib import Path
+import gc
 
-from chat_format import open_tokenizer
-from files import read_json, write_json
-from models import locate_model
-from rows import read_rows
-from settings import load_settings, number
-from suite import read_suite
+gc.disable()  # until the tokenizers are read: a third of the time, spent on tracing their entries
 
-CHOICES = {
-    "Q_BITS": ("2", "3", "4", "5", "6", "8"),  # what mlx can quantize to
-    "Q_GROUP_SIZE": ("32", "64", "128"),
-    "LR_SCHEDULE": ("constant", "cosine_decay"),
-}
-ABOVE_ZERO = ("ITERS", "BATCH_SIZE", "TRAIN_ROWS", "VALID_ROWS", "LEARNING_RATE", "EPOCHS")
+import argparse  # noqa: E402
+import contextlib  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from pathlib import Path  # noqa: E402
 
+import check_data as data  # noqa: E402
+import check_plan as plan  # noqa: E402
+from chat_format import open_tokenizer  # noqa: E402
+from check_rows import check_rows  # noqa: E402
+from check_served import check_instrument, check_parser  # noqa: E402
+from check_tokenizer import check_tokenizer  # noqa: E402
+from expand_turns import training_rows  # noqa: E402
+from files import read_json, write_json  # noqa: E402
+from finding import finding, in_columns  # noqa: E402
+from models import locate_model, resolved_revision  # noqa: E402
+from rows import read_rows  # noqa: E402
+from settings import load_settings, number  # noqa: E402
+from shapes import model_facts  # noqa: E402
+from suite import read_suite, read_tools  # noqa: E402
 
-def check_settings(settings: dict) -> None:
-    """Raise ValueError for a setting that would stop a stage hours later."""
-    for key, choices in CHOICES.items():
-        if settings[key] not in choices:
-            raise ValueError(f"{key}={settings[key]}: expected one of {', '.join(choices)}")
-    for key in ABOVE_ZERO:
-        if number(settings, key, float) <= 0:
-            raise ValueError(f"{key}={settings[key]}: expected a number above 0")
-    config = read_json(locate_model(settings["BASE_MODEL"], tokenizer_only=True) / "config.json")
-    layers = config.get("num_hidden_layers", 0)
-    if number(settings, "NUM_LAYERS") > layers:
-        raise ValueError(f"NUM_LAYERS={settings['NUM_LAYERS']}: the model has {layers} layers")
+MODELS = ("BASE_MODEL", "REFERENCE_MODEL")
 
 
-def result(id: str, passed: bool, what: str, evidence: str, fix: str) -> dict:
-    """One check's entry in preflight.json; `fix` is kept only where something is to be fixed."""
-    level = "ok" if passed else "fail"
-    return {
-        "id": id,
-        "level": level,
-        "what": what,
-        "evidence": evidence,
-        "fix": "" if passed else fix,
+def read_inputs(settings: dict, attempt) -> dict:
+    """Open what the checks read: suite, tools, models, tokenizers. None for what can't be."""
+    inputs = {
+        "suite": attempt("suite.schema", read_suite, Path(settings["SUITE"])),
+        "tools": attempt("tools.schema", read_tools, Path(settings["TOOLS"])),
+        "folders": {},
+        "tokenizers": {},
     }
+    for key in MODELS:
+        id = f"model.{key.lower()}"
+        folder = attempt(id, locate_model, settings[key], True)
+        same = folder and folder == inputs["folders"].get("BASE_MODEL")
+        inputs["folders"][key] = folder
+        inputs["tokenizers"][key] = (
+            inputs["tokenizers"]["BASE_MODEL"]
+            if same
+            else folder and attempt(id, open_tokenizer, folder, key == "BASE_MODEL")
+        )
+    return inputs
 
 
-def check_special_tokens(settings: dict, key: str) -> dict:
-    """Is every special token of the format a single token with the registered id?"""
-    model = settings[key]
-    tokenizer = open_tokenizer(locate_model(model, tokenizer_only=True))
-    wanted = read_json(Path(settings["SPECIAL_TOKENS"]))["tokens"]
-    wrong = []
-    for token, id in wanted.items():
-        ids = tokenizer.encode(token, add_special_tokens=False)
-        if ids != [id]:
-            wrong.append(f"{token} should be {id}, is {ids}")
-    return result(
-        f"tokenizer.special_tokens.{key.lower()}",
-        not wrong,
-        f"special tokens of {key}, {model}",
-        "; ".join(wrong) or f"{len(wanted)} tokens with the registered ids",
-        f"{key} must be of the family that {settings['SPECIAL_TOKENS']} describes",
-    )
+def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
+    """(findings, facts, was all input readable?) of every check that can be run."""
+    findings, facts, unreadable = [], {"experiment": settings["EXPERIMENT"]}, []
 
+    def attempt(id: str, question, *args):
+        """question(*args), or None and a finding where its input can't be read."""
+        try:
+            return question(*args)
+        except (ValueError, OSError) as error:
+            unreadable.append(id)
+            text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            findings.append(finding(id, "fail", "input that cannot be used", str(text)))
+            return None
 
-def check_rows(settings: dict, split: str) -> dict:
-    """Is every row of a split well formed, and are there as many as the config says?"""
-    path = Path(settings["DATA"]) / f"{split}.jsonl"
-    count = sum(1 for _ in read_rows(path))
-    wanted = number(settings, f"{split.upper()}_ROWS")
-    return result(
-        f"data.rows.{split}",
-        count == wanted,
-        f"rows of {path}",
-        f"{count} rows, the config says {wanted}",
-        f"fetch the right file, or set {split.upper()}_ROWS={count}",
-    )
+    def ask(id: str, question, *args) -> bool:
+        """Keep the findings, and the facts if there are any, of one question."""
+        answer = attempt(id, question, *args)
+        found, more = answer if isinstance(answer, tuple) else (answer or [], {})
+        findings.extend(found)
+        facts.update(more)
+        return answer is not None
 
+    if not ask("config.settings", plan.check_settings, settings):
+        return findings, facts, False
+    rows_readable = True
+    for split in ("train", "valid"):
+        file, key = Path(settings["DATA"]) / f"{split}.jsonl", f"{split.upper()}_ROWS"
+        if not file.is_file():
+            rows_readable &= ask(f"data.rows.{split}", data.check_count, file, 0, key)
+            continue
+        ask(f"data.checksum.{split}", data.check_checksum, settings["CHECKSUMS"], file)
+        rows_readable &= ask(
+            f"data.rows.{split}", data.check_count, file, number(settings, key), key
+        )
 
-def check_epochs(settings: dict) -> dict:
-    """Does the plan train for the declared number of epochs, to within 1%?"""
-    rows = number(settings, "TRAIN_ROWS")
-    epochs = number(settings, "ITERS") * number(settings, "BATCH_SIZE") / rows
-    declared = number(settings, "EPOCHS", float)
-    return result(
-        "plan.epochs",
-        abs(epochs - declared) <= 0.01 * declared,
-        "epochs",
-        f"ITERS x BATCH_SIZE / rows = {epochs:.2f}, declared {declared:.2f}",
-        f"set EPOCHS={epochs:.2f} if that is the plan, else mend ITERS or BATCH_SIZE",
-    )
+    inputs = read_inputs(settings, attempt)
+    suite, tools, tokenizers = inputs["suite"], inputs["tools"], inputs["tokenizers"]
+    base, reference = tokenizers.values()
+    train_file, valid_file = (Path(settings["DATA"]) / f"{s}.jsonl" for s in ("train", "valid"))
 
+    def train():
+        return training_rows(settings, "train")
 
-def run_checks(settings: dict) -> dict:
-    """The content of preflight.json. Raises ValueError for input that can't be read."""
-    check_settings(settings)
-    suite = read_suite(Path(settings["SUITE"]))
-    checks = [
-        check_rows(settings, "train"),
-        check_rows(settings, "valid"),
-        check_special_tokens(settings, "BASE_MODEL"),
-        check_special_tokens(settings, "REFERENCE_MODEL"),
-        check_epochs(settings),
-    ]
-    facts = {
-        "experiment": settings["EXPERIMENT"],
-        "train_rows": number(settings, "TRAIN_ROWS"),
-        "valid_rows": number(settings, "VALID_ROWS"),
-        "suite_prompts": len(suite["prompts"]),
+    def valid():
+        return ((f"{valid_file}:{line}", messages) for line, messages in read_rows(valid_file))
+
+    trained = sum(1 for _ in train()) if rows_readable else number(settings, "TRAIN_ROWS")
+    facts |= {"train_rows": trained, "train_file": str(train_file)}
+    facts["models"] = {
+        key: {"model": settings[key], "revision": folder and resolved_revision(folder)}
+        for key, folder in inputs["folders"].items()
     }
-    return {"schema": 1, "checks": checks, "facts": facts}
+    if base and reference:
+        special = Path(settings["SPECIAL_TOKENS"])
+        ask("tokenizer.special_tokens", check_tokenizer, inputs["folders"], tokenizers, special)
+    gc.enable()
+    gc.freeze()  # the tokenizers stay; what 100,000 rows leave behind does not
+    if rows_readable and base:
+        limit = number(settings, "MAX_SEQ_LENGTH")
+        if ask("template.render", check_rows, base, reference, train(), limit):
+            ask("data.masked_calls", data.check_masked_calls, train(), facts)
+        ask("served.parser", check_parser, base, train)
+        if tools:
+            parser = facts.get("tool_parser")
+            ask("instrument.gold", check_instrument, base, parser, valid(), tools)
+    if rows_readable and suite:
+        if tools:
+            ask("data.tools", data.check_tools, train(), suite, tools)
+        ask("data.leaks", data.check_leaks, train(), valid(), suite)
+        ask("data.system_prompts", data.check_system_prompts, train(), suite)
+    folder = inputs["folders"]["BASE_MODEL"]
+    if folder and (folder / "config.json").is_file():
+        check_size(settings, folder, trained, attempt, ask, facts)
+    return findings, facts, not unreadable
+
+
+def check_size(settings: dict, base: Path, rows: int, attempt, ask, facts: dict) -> None:
+    """The plan's arithmetic and the machine's resources, from the base model's config.json."""
+    config = attempt("model.base_model", read_json, base / "config.json")
+    if config is None or not ask("config.settings", plan.check_layers, settings, config):
+        return
+    model = attempt("plan.model", model_facts, config, settings)
+    if model:
+        facts["model"] = model
+        missing = plan.missing_bytes(settings, model)
+        ask("plan.epochs", plan.check_arithmetic, settings, rows, model)
+        ask("resources.disk", plan.check_resources, settings, model, missing)
+
+
+def table(findings: list[dict]) -> str:
+    """The findings for a terminal: level, id, evidence, and the fix where there is a new one."""
+    lines, last_fix = [], ""
+    for entry in findings:
+        lines.append(in_columns(f"{entry['level']:<4}  {entry['id']:<24}  ", entry["evidence"]))
+        if entry["fix"] and entry["fix"] != last_fix:
+            lines.append(in_columns(" " * 32 + "-> ", entry["fix"]))
+        last_fix = entry["fix"]
+    return "\n".join(lines)
+
+
+def in_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def main() -> int:
@@ -121,19 +163,31 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help="env file of the experiment")
     parser.add_argument("--out", type=Path, required=True, help="folder for the two files")
     args = parser.parse_args()
+    started = time.perf_counter()
     try:
-        report = run_checks(load_settings(args.config))
+        settings = load_settings(args.config)
+        with contextlib.suppress(FileNotFoundError):
+            (args.out / "preflight.ok").unlink()
+        findings, facts, readable = run_checks(settings)
+        if settings["STRICT"] == "1":
+            for entry in findings:
+                entry["level"] = "fail" if entry["level"] == "warn" else entry["level"]
+        report = {"schema": 1, "checks": findings, "facts": facts}
+        write_json(args.out / "preflight.json", report)
     except (ValueError, OSError) as error:
-        print(f"preflight: {error}", file=sys.stderr)
+        print(f"preflight: {in_one_line(str(error))}", file=sys.stderr)
         return 2
-    write_json(args.out / "preflight.json", report)
-    for check in report["checks"]:
-        print(f"{check['level']:<4}  {check['what']}: {check['evidence']}")
-        if check["fix"]:
-            print(f"      {check['fix']}")
-    if any(check["level"] == "fail" for check in report["checks"]):
-        print(f"preflight: stopped; see {args.out / 'preflight.json'}", file=sys.stderr)
-        return 1
+    print(table(findings))
+    failed = [entry for entry in findings if entry["level"] == "fail"]
+    warned = sum(entry["level"] == "warn" for entry in findings)
+    seconds = time.perf_counter() - started
+    print(f"{len(findings)} checks, {len(failed)} failed, {warned} warnings, {seconds:.1f} s")
+    if failed:
+        first = failed[0]
+        more = f" ({len(failed) - 1} more in {args.out / 'preflight.json'})" if failed[1:] else ""
+        text = "; ".join(filter(None, (first["evidence"], first["fix"])))
+        print(in_one_line(f"preflight: {first['id']}: {text}{more}"), file=sys.stderr)
+        return 1 if readable else 2
     (args.out / "preflight.ok").touch()
     return 0
 

@@ -52,3 +52,14 @@ def messages_of(suite: dict, prompt: dict) -> list[dict]:
         {"role": "system", "content": suite["system"]},
         {"role": "user", "content": prompt["prompt"]},
     ]
+
+
+def read_tools(path: Path) -> set[str]:
+    """Names of the tools in `path`: {tools: [{name, category, ...}]}. Raises ValueError."""
+    tools = read_json(path).get("tools")
+    if not isinstance(tools, list) or not tools:
+        raise ValueError(f"{path}: 'tools' must be a list with at least one tool")
+    for number, tool in enumerate(tools, start=1):
+        if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
+            raise ValueError(f"{path}: tool {number}: 'name' must be a str")
+    return {tool["name"] for tool in tools}

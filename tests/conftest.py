@@ -129,6 +129,7 @@ def tiny_config(tiny_model, tmp_path_factory) -> Path:
         BASE_MODEL=tiny_model,
         REFERENCE_MODEL=tiny_model,
         NUM_LAYERS=2,
+        TRAINABLE=0.016384,
         ITERS=8,
         BATCH_SIZE=4,
         EPOCHS=0.08,

@@ -141,8 +141,9 @@ def test_clean_leaves_what_the_recipe_did_not_make(tmp_path, place):
         ("Q_BITS=abc", "Q_BITS=abc: expected one of"),
         ("LR_SCHEDULE=cosin", "LR_SCHEDULE=cosin: expected one of constant, cosine_decay"),
         ("LEARNING_RATE=fast", "LEARNING_RATE=fast: expected a number"),
-        ("TRAIN_ROWS=0", "TRAIN_ROWS=0: expected a number above 0"),
+        ("TRAIN_ROWS=0", "TRAIN_ROWS=0: expected a whole number above 0"),
         ("NUM_LAYERS=99", "NUM_LAYERS=99: the model has 2 layers"),
+        ("EXPAND_TURNS=yes", "EXPAND_TURNS=yes: expected one of 0, 1"),
     ],
 )
 def test_a_setting_that_would_fail_after_training_is_named_before(

@@ -1,0 +1,206 @@
+"""What do the rows teach, and what do they not?
+
+Fails: rows that are malformed, miscounted, or not the pinned bytes. Warns: what training on these
+rows leaves out (tools, calls outside the loss, rows that are cut) and what makes a score look
+better or worse than it is (prompts shared between splits, other system prompts).
+"""
+
+import hashlib
+import re
+from collections import Counter
+from pathlib import Path
+
+from check_served import answers, call_starts
+from finding import finding, some
+from rows import read_rows
+from score import called_names, calls_in_text, code_of
+
+RARE = 5  # calls; a tool with fewer is hardly taught
+PROMPTS_SHOWN = 40  # characters
+FUNCTION = re.compile(r"\b([a-z_][a-z0-9_]*)\(")  # a tool as a system prompt writes it
+
+
+def pinned_checksum(path: Path, file: Path) -> str | None:
+    """The sha256 that `path`, in the format of `shasum -a 256`, has for a file of that name.
+
+    Raises ValueError when the list can't be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as a list of checksums") from error
+    for number, line in enumerate(lines, start=1):
+        digest, _, name = line.partition("  ")
+        if not re.fullmatch("[0-9a-f]{64}", digest) or not name:
+            raise ValueError(f"{path}:{number}: expected SHA256, two spaces, a file name")
+        if Path(name).name == file.name:
+            return digest
+    return None
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_checksum(checksums: str, file: Path) -> list[dict]:
+    """Are the bytes of a split the pinned ones? Nothing is found where CHECKSUMS=none."""
+    pinned = None if checksums == "none" else pinned_checksum(Path(checksums), file)
+    if pinned is None:
+        return []
+    found = sha256_of(file)
+    return [
+        finding(
+            f"data.checksum.{file.stem}",
+            "ok" if found == pinned else "fail",
+            f"{file} against {checksums}",
+            f"sha256 {found[:12]}..."
+            + ("" if found == pinned else f", pinned {pinned[:12]}...: not the same file"),
+            "fetch the file again; for data of your own set CHECKSUMS=none",
+        )
+    ]
+
+
+def check_count(file: Path, wanted: int, key: str) -> list[dict]:
+    """Is every row well formed, and are there `wanted`? Raises ValueError with path:line."""
+    count = sum(1 for _ in read_rows(file))
+    return [
+        finding(
+            f"data.rows.{file.stem}",
+            "ok" if count == wanted else "fail",
+            f"rows of {file}",
+            f"{count:,} rows" + ("" if count == wanted else f", {key}={wanted}"),
+            f"fetch the right file, or set {key}={count}",
+        )
+    ]
+
+
+def check_tools(rows, suite: dict, tools: set[str]) -> list[dict]:
+    """Does training call every tool that the suite asks for, and every one its prompt names?"""
+    calls = Counter(tool for _, text in answers(rows) for tool in tools_called(text))
+    asked = {prompt["expected_tool"] for prompt in suite["prompts"]}
+    asked |= {
+        keyword
+        for prompt in suite["prompts"]
+        if prompt["multi"]
+        for keyword in prompt["keywords"]
+        if keyword in tools
+    }
+    few = sorted((calls[tool], tool) for tool in asked if calls[tool] < RARE)
+    system = suite["system"]
+    named = {tool for tool in tools if tool in system} | set(FUNCTION.findall(system))
+    unused = sorted(name for name in named if not calls[name])
+    fewest = ", ".join(f"{tool} {calls[tool]}" for tool in sorted(asked, key=calls.get)[:3])
+    return [
+        finding(
+            "data.tools",
+            "warn" if few else "ok",
+            "calls of the suite's tools in the training rows",
+            some([f"{tool}: {count} calls" for count, tool in few])
+            + f"; the other {len(asked) - len(few)} of {len(asked)} have {RARE} or more"
+            if few
+            else f"{len(asked)} tools, fewest calls: {fewest}",
+            "add rows that call these tools, or expect their prompts to fail",
+        ),
+        finding(
+            "data.unused_tools",
+            "warn" if unused else "ok",
+            "tools that the suite's system prompt names",
+            f"training never uses {some(unused, 5)}"
+            if unused
+            else f"{len(named)} named, none that training never uses",
+            "the prompt offers what training never shows: take the names out, or add rows",
+        ),
+    ]
+
+
+def tools_called(text: str) -> list[str]:
+    """Every function that an answer's calls name: execute_code, and what its code calls."""
+    calls = calls_in_text(text)
+    return [call["name"] for call in calls] + [n for c in code_of(calls) for n in called_names(c)]
+
+
+def first_request(messages: list[dict]) -> str:
+    """What the user first asks for; two rows share a prompt when these are equal."""
+    return next(m["content"] for m in messages if m["role"] == "user").strip()
+
+
+def check_leaks(train, valid, suite: dict) -> tuple[list[dict], dict]:
+    """Are prompts of the validation split, or of the suite, also training prompts? Facts: all."""
+    others = {
+        "valid": {place: first_request(messages) for place, messages in valid},
+        "suite": {prompt["id"]: prompt["prompt"].strip() for prompt in suite["prompts"]},
+    }
+    wanted = {request for prompts in others.values() for request in prompts.values()}
+    shared = {}
+    for place, messages in train:
+        request = first_request(messages)
+        if request in wanted:
+            shared.setdefault(request, place)
+    fixes = {
+        "valid": "the validation loss looks better than it is: take them out of one split",
+        "suite": "the score looks better than it is: take them out of training",
+    }
+    found, facts = [], {}
+    for split, prompts in others.items():
+        leaks = [f"{p} = {shared[request]}" for p, request in prompts.items() if request in shared]
+        facts[f"{split}_prompts_in_train"] = leaks
+        found.append(
+            finding(
+                f"data.leaks.{split}",
+                "warn" if leaks else "ok",
+                f"prompts of {split} that are also in train",
+                f"{len(leaks)} of {len(prompts)}" + (f": {some(leaks)}" if leaks else ""),
+                fixes[split],
+            )
+        )
+    return found, facts
+
+
+def check_system_prompts(rows, suite: dict) -> list[dict]:
+    """Is a model asked with the system prompt that it was trained with?"""
+    prompts = Counter(
+        messages[0]["content"] if messages[0]["role"] == "system" else "" for _, messages in rows
+    )
+    total, same = prompts.total(), prompts[suite["system"]]
+    listed = [
+        f"{count:,} x {text[:PROMPTS_SHOWN] or 'none'!r}" for text, count in prompts.most_common(4)
+    ]
+    return [
+        finding(
+            "data.system_prompts",
+            "ok" if same == total else "warn",
+            "the suite's system prompt in the training rows",
+            f"{same:,} of {total:,} rows have it"
+            + ("" if same == total else f"; {len(prompts)} in all: " + some(listed, 4)),
+            "the model is asked in a way it was not trained for: give rows and suite one prompt",
+        )
+    ]
+
+
+def check_masked_calls(rows, facts: dict) -> list[dict]:
+    """Which tool calls does --mask-prompt keep out of the loss? It trains the last message only."""
+    start = call_starts()
+    with_calls, untrained, calls, masked = 0, 0, 0, 0
+    for _, messages in rows:
+        counts = [len(start.findall(m["content"])) for m in messages if m["role"] == "assistant"]
+        with_calls += any(counts)
+        untrained += any(counts) and not counts[-1]
+        calls += sum(counts)
+        masked += sum(counts[:-1])
+    facts |= {"calls_outside_loss": masked}
+    share = facts["supervised_tokens"] / max(1, facts["train_tokens"])
+    supervised = f"{share:.0%} of {facts['train_tokens']:,} tokens are supervised"
+    return [
+        finding(
+            "data.masked_calls",
+            "warn" if masked else "ok",
+            "tool calls that --mask-prompt trains",
+            f"{untrained:,} of {with_calls:,} rows with a call have it in an earlier turn only,"
+            f" outside the loss ({masked:,} of {calls:,} calls); {supervised}"
+            if masked
+            else f"all {calls:,}; {supervised}",
+            "EXPAND_TURNS=1 makes a row of each assistant turn, so that every call is trained",
+        )
+    ]

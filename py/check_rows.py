@@ -1,0 +1,202 @@
+"""What does every training row become, token by token?
+
+For every row, the prompt that evaluation would send for it (chat_format.render_prompt) must be an
+exact token prefix of what training sees: Phase 26 lost 60 points to a prompt that was not. The
+same text must become the same tokens with the reference's tokenizer. That the reference's template
+words things differently is only worth a warning: the trained model never sees that template.
+"""
+
+from collections import Counter
+
+from chat_format import encode, render_masked, render_prompt, render_row
+from finding import finding, some
+from rows import batches
+
+CONTEXT = 24  # characters shown on each side of a difference
+TOKENS_SHOWN = 4
+LISTED = 1000  # rows remembered at most for each problem
+QUANTILES = {"shortest": 0.0, "median": 0.5, "95%": 0.95, "longest": 1.0}
+
+
+def check_rows(base, reference, rows, limit: int) -> tuple[list[dict], dict]:
+    """All findings about rendered rows, in one pass; `rows` yields (place, messages).
+
+    `reference` may be None, then nothing is compared with it. `limit` is MAX_SEQ_LENGTH. The
+    facts count tokens: `supervised_tokens` come after the part that --mask-prompt hides. Raises
+    ValueError with the place of a row that the base's chat template refuses.
+    """
+    problems = {name: [] for name in ("prefix", "end", "tokens", "wording", "cut")}
+    lengths, supervised = Counter(), 0
+
+    def note(problem: str, place: str, describe, *args):
+        """Remember a row under a problem; only the first is described."""
+        places = problems[problem]
+        if len(places) < LISTED:
+            places.append(f"{place}: {describe(*args)}" if not places else place)
+
+    for batch in batches(rows):
+        texts = [rendered(render_row, base, *row) for row in batch]
+        seen = encode(base, texts)
+        asked = encode(base, [rendered(ask_row, base, *row) for row in batch])
+        masked = encode(base, [rendered(render_masked, base, *row) for row in batch])
+        for (place, _), ids, prompt, hidden in zip(batch, seen, asked, masked, strict=True):
+            lengths[len(ids)] += 1
+            supervised += max(0, len(ids) - len(hidden))
+            if ids[: len(prompt)] != prompt:
+                note("prefix", place, differing_prompt, base, ids, prompt)
+            if not base.eos_token_ids.intersection(ids[len(prompt) :]):
+                note("end", place, last_tokens, base, ids)
+            if len(ids) > limit:
+                note("cut", place, "{:,} tokens".format, len(ids))
+        if reference:
+            for (place, messages), text, ids, theirs in zip(
+                batch, texts, seen, encode(reference, texts), strict=True
+            ):
+                if ids != theirs:
+                    note("tokens", place, differing_tokens, base, reference, ids, theirs)
+                if text != (other := rendered_by_reference(reference, messages)):
+                    note("wording", place, differing_text, text, other)
+    facts = {
+        "train_tokens": sum(length * count for length, count in lengths.items()),
+        "supervised_tokens": supervised,
+        "row_tokens": {name: quantile(lengths, share) for name, share in QUANTILES.items()},
+    }
+    compared = reference_findings(problems, lengths.total()) if reference else []
+    return compared + base_findings(problems, base, lengths, limit, facts), facts
+
+
+def reference_findings(problems: dict, count: int) -> list[dict]:
+    """What the comparison with the reference found."""
+    return [
+        finding(
+            "tokenizer.rows",
+            "fail" if problems["tokens"] else "ok",
+            "training rows encoded with both tokenizers",
+            counted(problems["tokens"], count, "become other tokens")
+            or f"{count:,} rows, the same tokens at the same places",
+            "choose a BASE_MODEL with REFERENCE_MODEL's tokenizer",
+        ),
+        finding(
+            "template.wording",
+            "warn" if problems["wording"] else "ok",
+            "training rows through both chat templates",
+            counted(problems["wording"], count, "are worded differently")
+            or f"{count:,} rows, the same text",
+            "none needed between families of one tokenizer; a score is comparable, a prompt is not",
+        ),
+    ]
+
+
+def base_findings(problems: dict, base, lengths: Counter, limit: int, facts: dict) -> list[dict]:
+    """What the base model's own rendering showed."""
+    count, spread = lengths.total(), facts["row_tokens"]
+    ends = ", ".join(sorted(base.decode([id]) for id in base.eos_token_ids)) or "none at all"
+    return [
+        finding(
+            "template.prefix",
+            "fail" if problems["prefix"] else "ok",
+            "evaluation's prompt as the beginning of what training sees",
+            counted(problems["prefix"], count, "begin otherwise")
+            or f"{count:,} rows, token by token, with enable_thinking=false",
+            "training and evaluation would format differently: mend BASE_MODEL's chat template",
+        ),
+        finding(
+            "template.end",
+            "fail" if problems["end"] else "ok",
+            "a token that ends the answer, in every row",
+            counted(problems["end"], count, f"hold no end token ({ends})") or f"all have: {ends}",
+            "the model would never learn to stop: mend eos_token in tokenizer_config.json, or"
+            " eos_token_id in config.json, of BASE_MODEL",
+        ),
+        finding(
+            "data.lengths",
+            "warn" if problems["cut"] else "ok",
+            "tokens per row against MAX_SEQ_LENGTH",
+            ", ".join(f"{name} {value:,}" for name, value in spread.items())
+            + f", limit {limit:,}"
+            + (
+                f"; {len(problems['cut'])} are cut: {some(problems['cut'])}" * bool(problems["cut"])
+            ),
+            f"set MAX_SEQ_LENGTH={-(-spread['longest'] // 32) * 32}, or shorten these rows",
+        ),
+    ]
+
+
+def counted(places: list[str], count: int, what: str) -> str:
+    """'2 of 40 rows <what>; <the first>', or "" when there are none."""
+    return f"{len(places):,} of {count:,} rows {what}; {places[0]}" if places else ""
+
+
+def quantile(lengths: Counter, share: float) -> int:
+    """The length that `share` of the rows do not exceed."""
+    rank, seen = share * (lengths.total() - 1), 0
+    for length in sorted(lengths):
+        seen += lengths[length]
+        if seen > rank:
+            return length
+    return 0
+
+
+def ask_row(tokenizer, messages: list[dict]) -> str:
+    """The prompt that evaluation would send for a row: all but its last answer."""
+    return render_prompt(tokenizer, messages[:-1])
+
+
+def rendered(render, tokenizer, place: str, messages: list[dict]) -> str:
+    """One rendered text. Raises ValueError beginning with the row's place."""
+    try:
+        return render(tokenizer, messages)
+    except ValueError as error:
+        raise ValueError(f"{place}: BASE_MODEL: {error}") from error
+
+
+def rendered_by_reference(reference, messages: list[dict]) -> str:
+    """The row as the reference words it; its refusal is a wording too."""
+    try:
+        return render_row(reference, messages)
+    except ValueError as error:
+        return str(error)
+
+
+def common_length(a, b) -> int:
+    """How many leading items two sequences share."""
+    shared = min(len(a), len(b))
+    return next((n for n in range(shared) if a[n] != b[n]), shared)
+
+
+def differing_text(ours: str, theirs: str) -> str:
+    """The place where two texts part, with a little context on both sides."""
+    at = common_length(ours, theirs)
+    start = max(0, at - CONTEXT)
+    return f"{ours[start : at + CONTEXT]!r} here, {theirs[start : at + CONTEXT]!r} there"
+
+
+def differing_prompt(tokenizer, row: list[int], prompt: list[int]) -> str:
+    """Where a prompt leaves its row, as text."""
+    at = common_length(row, prompt)
+    ours, theirs = (tokenizer.decode(ids[at : at + TOKENS_SHOWN]) for ids in (row, prompt))
+    return f"at token {at} training sees {ours!r}, evaluation sends {theirs!r}"
+
+
+def last_tokens(tokenizer, ids: list[int]) -> str:
+    return f"ends with {tokenizer.decode(ids[-TOKENS_SHOWN:])!r}"
+
+
+def special_places(tokenizer, ids: list[int]) -> list[int]:
+    """Where the special and other added tokens stand in `ids`."""
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    return [place for place, id in enumerate(ids) if id in special]
+
+
+def differing_tokens(here, there, ours: list[int], theirs: list[int]) -> str:
+    """Where two encodings of one text part, and whether its special tokens moved with that."""
+    at = common_length(ours, theirs)
+    tokens = [
+        f"{tokenizer.decode(ids[at : at + 1])!r} ({ids[at]})" if at < len(ids) else "the end"
+        for tokenizer, ids in ((here, ours), (there, theirs))
+    ]
+    moved = special_places(here, ours) != special_places(there, theirs)
+    return (
+        f"token {at} is {tokens[0]} here, {tokens[1]} there;"
+        f" special tokens {'moved' if moved else 'in place'}"
+    )

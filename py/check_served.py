@@ -1,0 +1,175 @@
+"""Will the server return the calls that training teaches, and does the scorer value them right?
+
+`mlx_lm server` reads a model's answers with the tool parser that the tokenizer's files name or
+suggest. Of the 1,074 calls in Phase 33b's rows the parser suggested by Qwen3's template reads
+none: a perfect model would have scored near zero. So every call of the training rows goes through
+that parser, and when it loses any, through the others.
+"""
+
+import re
+from collections import Counter
+
+from evaluate import read_answer
+from finding import finding, some
+from score import EXECUTE_CODE, called_names, calls_in_text, code_of, score_answer
+from served import (
+    make_machine,
+    parse_calls,
+    served_response,
+    split_text,
+    tags,
+    tool_parsers,
+)
+from server import ServerError
+
+NAME = re.compile(r"[A-Za-z_][\w.-]*")
+NO_TOOL = "some_other_function"
+
+
+def answers(rows):
+    """(place, text) of every assistant message of the rows; `rows` yields (place, messages)."""
+    for place, messages in rows:
+        for message in messages:
+            if message["role"] == "assistant":
+                yield place, message["content"]
+
+
+def call_starts() -> re.Pattern:
+    """Matches the beginning of a tool call of any format that mlx-lm knows."""
+    starts = {tags(name)[0] for name in tool_parsers()}
+    return re.compile("|".join(map(re.escape, sorted(starts, key=len, reverse=True))))
+
+
+def is_function(call: dict) -> bool:
+    """Has a parsed call the name of a function and an object of arguments?"""
+    return bool(NAME.fullmatch(str(call.get("name")))) and call["arguments"].startswith("{")
+
+
+def count_kept(tokenizer, parsers: list[str], rows) -> tuple[Counter, dict[str, dict]]:
+    """({tag: calls that begin with it}, {parser: {kept, size, losing}}), in one pass.
+
+    `kept` calls come back as those of a function: some parsers do not fail on another's format, but
+    return the whole text as a name. `size` is the length of their arguments, `losing` the places
+    of the first rows that lose one.
+    """
+    start = call_starts()
+    machines = {tags(name): make_machine(tokenizer, name) for name in parsers}
+    counts = {name: {"kept": 0, "size": 0, "losing": []} for name in parsers}
+    seen = Counter()
+    for place, text in answers(rows):
+        found = start.findall(text)
+        written = len(found)
+        seen.update(found)
+        split = {pair: split_text(machine, text)[1] for pair, machine in machines.items() if found}
+        for name, count in counts.items() if found else ():
+            calls = [call["function"] for call in parse_calls(name, split[tags(name)])]
+            kept = [call for call in calls if is_function(call)]
+            count["kept"] += len(kept)
+            count["size"] += sum(len(call["arguments"]) for call in kept)
+            if len(kept) < written and len(count["losing"]) < 3:
+                count["losing"].append(place)
+    return seen, counts
+
+
+def check_parser(tokenizer, train) -> tuple[list[dict], dict]:
+    """Which parser keeps every tool call of the training rows? The facts name it.
+
+    `train()` gives the rows as (place, messages), each time from the first.
+    """
+    inferred = tokenizer.init_kwargs.get("tool_parser_type")
+    seen, counts = count_kept(tokenizer, [inferred] if inferred else [], train())
+    total = seen.total()
+    kept = counts[inferred]["kept"] if inferred else 0
+    facts = {
+        "tool_calls": total,
+        "tool_parser_inferred": inferred,
+        "calls_kept_inferred": kept,
+        "tool_parser": inferred,
+    }
+    what = "tool calls of the training rows through the server's parser"
+    if kept == total:
+        return [
+            finding("served.parser", "ok", what, f"{inferred} keeps {kept:,} of {total:,}")
+        ], facts
+    candidates = [name for name in tool_parsers() if tags(name)[0] in seen]
+    _, counts = count_kept(tokenizer, candidates, train())
+    best = max(counts, key=lambda name: (counts[name]["kept"], counts[name]["size"]))
+    lost = f"{inferred or 'no parser'}, which the server would use, keeps {kept:,} of {total:,}"
+    if counts[best]["kept"] < total:
+        evidence = f"{lost}; the best, {best}, loses calls in {'; '.join(counts[best]['losing'])}"
+        fix = "write the calls of these rows in one format that mlx_lm.tool_parsers reads"
+        return [finding("served.parser", "fail", what, evidence, fix)], facts
+    facts["tool_parser"] = best
+    fix = f"nothing to do: quantize writes tool_parser_type {best} into q5's tokenizer_config.json"
+    return [finding("served.parser", "warn", what, f"{lost}; {best} keeps all", fix)], facts
+
+
+def gold_tools(text: str, tools: set[str]) -> list[str]:
+    """The tools that a gold answer calls, each once, in order."""
+    calls = calls_in_text(text)
+    names = [name for code in code_of(calls) for name in called_names(code)]
+    names += [call["name"] for call in calls if call["name"] != EXECUTE_CODE]
+    return [name for name in dict.fromkeys(names) if name in tools]
+
+
+def check_instrument(tokenizer, parser: str | None, rows, tools: set[str]) -> list[dict]:
+    """Does the scorer give known answers the worth they have, through the server's parser?
+
+    The known answers are made of the gold calls of the validation rows: as they are (1.0 in both
+    scales), as prose that names the tool (0 in the strict one), as a direct call of the tool
+    (0.5), and in the right format with another tool (0.1).
+    """
+    parser = parser or "qwen3_coder"
+    machine = make_machine(tokenizer, parser)
+    wrong = {"gold": [], "prose": [], "direct": [], "wrong_tool": []}
+    count = 0
+
+    def expect(case: str, place: str, text: str, wanted: list[str], *scores: float | None):
+        """Note under `case` when the answer's scores are not these; None stands for any."""
+        keywords = {"multi": len(wanted) > 1, "keywords": wanted}
+        try:
+            response = served_response(tokenizer, machine, parser, text)
+            written, calls, _ = read_answer(response, tokenizer)
+        except ServerError as error:
+            wrong[case].append(f"{place}: {error}")
+            return
+        got = score_answer(keywords, written, calls)
+        pairs = zip(scores, (got["score"], got["strict_score"]), strict=True)
+        if any(score is not None and abs(score - value) > 1e-9 for score, value in pairs):
+            wrong[case].append(
+                f"{place}: {got['score']:.2f}, strict {got['strict_score']:.2f}"
+                f" for {', '.join(wanted) or 'no known tool'}"
+            )
+
+    for place, text in answers(rows):
+        if not call_starts().search(text):
+            continue
+        count += 1
+        wanted = gold_tools(text, tools)
+        expect("gold", place, text, wanted or ["no known tool"], 1.0, 1.0)
+        for tool in wanted[:1]:
+            expect("prose", place, f"I would call {tool}() for that.", [tool], None, 0.0)
+            direct = text.replace(EXECUTE_CODE, tool)
+            expect("direct", place, direct, [tool], 0.5, 0.5)
+            other = text.replace(tool, NO_TOOL)
+            expect("wrong_tool", place, other, [tool], 0.1, 0.1)
+    expected = {
+        "gold": "score 1.0 in both scales",
+        "prose": "score 0 in the strict scale as prose",
+        "direct": "score 0.5 as direct calls",
+        "wrong_tool": "score 0.1 with another tool in the code",
+    }
+    return [
+        finding(
+            f"instrument.{case}",
+            "fail" if wrong[case] or not count else "ok",
+            "known answers through the server's parser and the scorer",
+            some(wrong[case], 2)
+            if wrong[case]
+            else f"{count:,} gold calls {text}"
+            if count
+            else "the validation rows hold no tool call to calibrate with",
+            "a live answer would be scored wrongly too: mend the row, or the scorer",
+        )
+        for case, text in expected.items()
+    ]

@@ -1,0 +1,56 @@
+"""EXPAND_TURNS=1: make a row of each assistant turn, so that every tool call is trained.
+
+mlx-lm's --mask-prompt trains the last message of a row only: in a conversation the calls of
+earlier turns are read, never learned. Here a row of three turns becomes three rows, each ending
+with one of its answers.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rows import read_rows
+from settings import load_settings
+
+SPLITS = ("train", "valid")
+
+
+def turns(messages: list[dict]):
+    """Yield the messages up to each answer of the assistant, the shortest first."""
+    for end, message in enumerate(messages, start=1):
+        if message["role"] == "assistant":
+            yield messages[:end]
+
+
+def training_rows(settings: dict, split: str):
+    """Yield (path:line, messages) of the rows that are trained on, expanded where asked for."""
+    path = Path(settings["DATA"]) / f"{split}.jsonl"
+    for line, messages in read_rows(path):
+        for row in turns(messages) if settings["EXPAND_TURNS"] == "1" else [messages]:
+            yield f"{path}:{line}", row
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True, help="env file of the experiment")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the two splits")
+    args = parser.parse_args()
+    try:
+        settings = load_settings(args.config) | {"EXPAND_TURNS": "1"}
+        args.out.mkdir(parents=True, exist_ok=True)
+        for split in SPLITS:
+            with (args.out / f"{split}.jsonl").open("w", encoding="utf-8") as out:
+                count = 0
+                for _, row in training_rows(settings, split):
+                    out.write(json.dumps({"messages": row}, ensure_ascii=False) + "\n")
+                    count += 1
+            print(f"{split}: {count:,} rows, one for each assistant turn")
+    except (ValueError, OSError) as error:
+        print(f"expand_turns: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

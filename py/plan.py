@@ -1,0 +1,127 @@
+"""`make plan`: what will run, how long it took last time on this machine, what it will write.
+
+    make --dry-run eval | (titles of the stages) | python plan.py --config CONFIG
+
+Reads from standard input the titles of the stages that make would run, one a line.
+"""
+
+import argparse
+import json
+import platform
+import sys
+from pathlib import Path
+
+from check_plan import (
+    check_arithmetic,
+    check_layers,
+    check_resources,
+    check_settings,
+    output_bytes,
+)
+from expand_turns import training_rows
+from files import read_json
+from finding import in_columns
+from models import locate_model
+from settings import load_settings, number
+from shapes import model_facts
+
+# (the stage's log, how its title begins, its output under BUILD)
+STAGES = (
+    ("preflight", "preflight:", "preflight.json"),
+    ("data", "data:", "data"),
+    ("train", "train:", "adapters"),
+    ("fuse", "fuse:", "fused"),
+    ("quantize", "quantize:", "q5"),
+    ("twin", "twin:", "q5-float32"),
+    ("eval", "evaluate: {BUILD}/", "eval.json"),
+    ("eval_base", "evaluate: the untuned base", "eval_base.json"),
+)
+
+
+def last_times(path: Path) -> dict[str, float]:
+    """Stage -> seconds of its last run on this machine, from logs/times.jsonl."""
+    if not path.is_file():
+        return {}
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    here = platform.node()
+    return {e["stage"]: e["seconds"] for e in entries if e["machine"] == here}
+
+
+def size(count: int) -> str:
+    """Bytes as GB or MB."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if seconds is None:
+        return "not known"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def stages_of(settings: dict, titles: list[str]) -> dict[str, tuple[str, bool]]:
+    """Stage -> (its output under BUILD, will it run?), of those that this config has."""
+    build = Path(settings["BUILD"])
+    stages = {}
+    for stage, title, output in STAGES:
+        runs = any(line.startswith(title.format(**settings)) for line in titles)
+        if runs or (build / output).exists():
+            stages[stage] = output, runs
+    return stages
+
+
+def stage_lines(settings: dict, stages: dict, sizes: dict[str, int]) -> list[str]:
+    """A table: each stage, whether it will run, how long it took, what it writes."""
+    build = Path(settings["BUILD"])
+    times = last_times(build / "logs/times.jsonl")
+    lines = [f"  {'stage':<10} {'runs':<11} {'last time':>9}  {'writes':>9}  to"]
+    for stage, (output, runs) in stages.items():
+        weight = size(sizes[output]) if output in sizes else "-"
+        state = "yes" if runs else "up to date"
+        last = duration(times.get(stage))
+        lines.append(f"  {stage:<10} {state:<11} {last:>9}  {weight:>9}  {build / output}")
+    return lines
+
+
+def page(settings: dict, titles: list[str]) -> str:
+    """The whole page. Raises ValueError for input that can't be used."""
+    check_settings(settings)
+    config = read_json(locate_model(settings["BASE_MODEL"], tokenizer_only=True) / "config.json")
+    check_layers(settings, config)
+    model = model_facts(config, settings)
+    rows = sum(1 for _ in training_rows(settings, "train"))
+    checkpoints = number(settings, "ITERS") // number(settings, "SAVE_EVERY") + 1
+    adapters = 4 * model["trainable_parameters"] * checkpoints  # float32
+    sizes = output_bytes(settings, model) | {"adapters": adapters}
+    stages = stages_of(settings, titles)
+    to_write = {
+        output: sizes[output] for output, runs in stages.values() if runs & (output in sizes)
+    }
+    arithmetic, _ = check_arithmetic(settings, rows, model)
+    resources, _ = check_resources(settings, model, to_write)
+    facts = [
+        in_columns(
+            f"  {entry['id'].partition('.')[2]:<12}",
+            entry["evidence"] + ("" if entry["level"] == "ok" else f" [{entry['level']}]"),
+        )
+        for entry in arithmetic + resources
+    ]
+    head = f"{settings['EXPERIMENT']}: {settings['BASE_MODEL']} on {settings['DATA']}"
+    nothing = [] if titles else ["  Nothing would run: all is up to date."]
+    return "\n".join([head, "", *facts, "", *stage_lines(settings, stages, sizes), *nothing])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True, help="env file of the experiment")
+    args = parser.parse_args()
+    try:
+        print(page(load_settings(args.config), sys.stdin.read().splitlines()))
+    except (ValueError, OSError) as error:
+        print(f"plan: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

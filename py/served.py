@@ -1,0 +1,91 @@
+"""What `mlx_lm server` makes of an answer's text, without a server: its own parts, in its order.
+
+The server splits the text at the tags of its tool parser (mlx_lm.generate's state machine), hands
+what stands between them to the parser, and leaves out, with a line in its log, what the parser
+cannot read. State machine, parsers and formatter used here are the server's own;
+tests/test_served.py holds the result equal to a real server's response.
+"""
+
+import functools
+import importlib
+import logging
+import pkgutil
+
+import mlx_lm.tool_parsers
+from mlx_lm.generate import TextStateMachine, make_text_state_machine
+from mlx_lm.server import ToolCallFormatter
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+
+@functools.cache
+def tool_parsers() -> dict:
+    """Name -> module of the tool parsers of the installed mlx-lm: what tool_parser_type can be."""
+    names = [module.name for module in pkgutil.iter_modules(mlx_lm.tool_parsers.__path__)]
+    return {name: importlib.import_module(f"mlx_lm.tool_parsers.{name}") for name in names}
+
+
+def tags(parser: str) -> tuple[str, str]:
+    """What stands before and after a tool call for one parser."""
+    module = tool_parsers()[parser]
+    return module.tool_call_start, module.tool_call_end
+
+
+def make_machine(tokenizer, parser: str | None) -> TextStateMachine:
+    """The server's state machine for a tokenizer with `parser`, None for no tool parser."""
+    start, end = tags(parser) if parser else (None, None)
+    if (tokenizer.tool_call_start, tokenizer.tool_call_end) != (start, end):
+        tokenizer = TokenizerWrapper(
+            tokenizer._tokenizer,
+            tool_call_start=start,
+            tool_call_end=end,
+            tool_parser=tool_parsers()[parser].parse_tool_call if parser else None,
+        )
+    return make_text_state_machine(tokenizer)
+
+
+def split_text(machine: TextStateMachine, text: str) -> tuple[str, list[str]]:
+    """(the text outside calls and thinking, the text of each call) of a whole answer."""
+    _, segments = TextStateMachine.split(machine.make_state(), text)
+    outside, calls, call, previous = "", [], "", "normal"
+    for state, piece in segments:
+        if state == "tool":
+            call += piece
+        elif state == "normal":
+            if previous == "tool":
+                calls.append(call)
+                call = ""
+            outside += piece
+        previous = state
+    if previous == "tool" and call:
+        calls.append(call)
+    return outside, calls
+
+
+def parse_calls(parser: str, calls: list[str]) -> list[dict]:
+    """The `tool_calls` that a server with `parser` would return for the texts of some calls."""
+    formatter = ToolCallFormatter(tool_parsers()[parser].parse_tool_call, None)
+    logging.disable(logging.WARNING)  # the formatter's, for each call it drops: we count them
+    try:
+        return formatter(calls)
+    except Exception:  # a parser that fails in another way than ValueError kills the response
+        return []
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def served_response(tokenizer, machine: TextStateMachine, parser: str, text: str) -> dict:
+    """The chat completion, with logprobs, in which a server would return the answer `text`."""
+    outside, calls = split_text(machine, text)
+    tokens = tokenizer.encode(text, add_special_tokens=False)
+    return {
+        "choices": [
+            {
+                "finish_reason": "tool_calls" if calls else "stop",
+                "message": {
+                    "content": outside or None,
+                    "tool_calls": parse_calls(parser, calls),
+                },
+                "logprobs": {"content": [{"id": id} for id in tokens]},
+            }
+        ],
+    }

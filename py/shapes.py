@@ -1,0 +1,79 @@
+"""How large is a model, and each thing the recipe makes of it? Asked before anything is loaded.
+
+mlx builds arrays lazily: a model made from its config has shapes and types but takes no memory
+until something is computed. So the numbers come from mlx-lm's own code: its model classes, its
+LoRA, its quantization.
+"""
+
+import contextlib
+import io
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+from mlx_lm.tuner.utils import linear_to_lora_layers
+from mlx_lm.utils import _get_classes, get_total_parameters, quantize_model
+
+from settings import number
+
+
+def build_model(config: dict):
+    """The model of a config.json, without weights. Raises ValueError when mlx-lm has no such."""
+    try:
+        model_class, arguments = _get_classes(config)
+        model = model_class(arguments.from_dict(config))
+    except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
+        raise ValueError(
+            f"config.json does not describe a model that mlx-lm has: {error}"
+        ) from error
+    dtype = config.get("torch_dtype") or config.get("dtype") or "bfloat16"
+    model.set_dtype(getattr(mx, dtype, mx.bfloat16))
+    return model
+
+
+def nbytes(model) -> int:
+    """Bytes of all parameters, quantized ones as they are stored."""
+    return sum(value.nbytes for _, value in tree_flatten(model.parameters()))
+
+
+def quantized_bytes(config: dict, bits: int, group_size: int) -> int:
+    """Bytes of the model of `config` quantized as `mlx_lm convert -q` does it."""
+    plain = {k: v for k, v in config.items() if not k.startswith("quantization")}
+    with contextlib.redirect_stdout(io.StringIO()):  # it announces the bits per weight
+        model, _ = quantize_model(build_model(config), plain, group_size, bits)
+    return nbytes(model)
+
+
+def trainable_parameters(config: dict, settings: dict) -> int:
+    """Parameters that LoRA trains with these settings."""
+    model = build_model(config)
+    model.freeze()
+    lora = {
+        "rank": number(settings, "LORA_RANK"),
+        "scale": number(settings, "LORA_SCALE", float),
+        "dropout": number(settings, "LORA_DROPOUT", float),
+    }
+    linear_to_lora_layers(model, number(settings, "NUM_LAYERS"), lora)
+    return sum(value.size for _, value in tree_flatten(model.trainable_parameters()))
+
+
+def model_facts(config: dict, settings: dict) -> dict:
+    """Layers, parameters and bytes of the model and of what the stages make of it.
+
+    `config` is the base model's config.json. Bytes are those of the weight files, in which the
+    headers do not count; one part in ten thousand. Raises ValueError when it can't be built.
+    """
+    model = build_model(config)
+    base = config.get("quantization")
+    bits, group_size = number(settings, "Q_BITS"), number(settings, "Q_GROUP_SIZE")
+    parameters = get_total_parameters(model)
+    return {
+        "layers": len(model.layers),
+        "parameters": parameters,
+        "trainable_parameters": trainable_parameters(config, settings),
+        "base_bytes": quantized_bytes(config, base["bits"], base["group_size"])
+        if base
+        else nbytes(model),
+        "fused_bytes": nbytes(model),
+        "q5_bytes": quantized_bytes(config, bits, group_size),
+        "float32_bytes": 4 * parameters,
+    }
