@@ -6,6 +6,7 @@ better or worse than it is (prompts shared between splits, other system prompts)
 """
 
 import hashlib
+import itertools
 import re
 from collections import Counter
 from pathlib import Path
@@ -91,7 +92,9 @@ def check_tools(rows, suite: dict, tools: set[str]) -> list[dict]:
     system = suite["system"]
     named = {tool for tool in tools if tool in system} | set(FUNCTION.findall(system))
     unused = sorted(name for name in named if not calls[name])
-    fewest = ", ".join(f"{tool} {calls[tool]}" for tool in sorted(asked, key=calls.get)[:3])
+    fewest = ", ".join(
+        f"{tool} {calls[tool]}" for tool in sorted(asked, key=lambda t: calls[t])[:3]
+    )
     return [
         finding(
             "data.tools",
@@ -179,17 +182,24 @@ def check_system_prompts(rows, suite: dict) -> list[dict]:
     ]
 
 
-def check_masked_calls(rows, facts: dict) -> list[dict]:
-    """Which tool calls does --mask-prompt keep out of the loss? It trains the last message only."""
+def check_masked_calls(rows, facts: dict) -> tuple[list[dict], dict]:
+    """Which tool calls does --mask-prompt keep out of the loss? It trains the last message only.
+
+    Rows that EXPAND_TURNS made of one conversation follow each other and have its place: a call
+    is trained when one of them ends with it. `facts` are those of check_rows.
+    """
     start = call_starts()
     with_calls, untrained, calls, masked = 0, 0, 0, 0
-    for _, messages in rows:
-        counts = [len(start.findall(m["content"])) for m in messages if m["role"] == "assistant"]
-        with_calls += any(counts)
-        untrained += any(counts) and not counts[-1]
-        calls += sum(counts)
-        masked += sum(counts[:-1])
-    facts |= {"calls_outside_loss": masked}
+    for _, conversation in itertools.groupby(rows, key=lambda row: row[0]):
+        counts = [
+            [len(start.findall(m["content"])) for m in messages if m["role"] == "assistant"]
+            for _, messages in conversation
+        ]
+        trained, written = sum(turns[-1] for turns in counts), sum(counts[-1])
+        with_calls += written > 0
+        untrained += written > 0 and not trained
+        calls += written
+        masked += written - trained
     share = facts["supervised_tokens"] / max(1, facts["train_tokens"])
     supervised = f"{share:.0%} of {facts['train_tokens']:,} tokens are supervised"
     return [
@@ -203,4 +213,4 @@ def check_masked_calls(rows, facts: dict) -> list[dict]:
             else f"all {calls:,}; {supervised}",
             "EXPAND_TURNS=1 makes a row of each assistant turn, so that every call is trained",
         )
-    ]
+    ], {"calls_outside_loss": masked}

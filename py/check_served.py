@@ -23,6 +23,7 @@ from served import (
 from server import ServerError
 
 NAME = re.compile(r"[A-Za-z_][\w.-]*")
+PLAIN = ("json_tools", "qwen3_coder")  # before others that fall back on one of these formats
 NO_TOOL = "some_other_function"
 
 
@@ -91,7 +92,8 @@ def check_parser(tokenizer, train) -> tuple[list[dict], dict]:
         return [
             finding("served.parser", "ok", what, f"{inferred} keeps {kept:,} of {total:,}")
         ], facts
-    candidates = [name for name in tool_parsers() if tags(name)[0] in seen]
+    names = dict.fromkeys((*PLAIN, *tool_parsers()))
+    candidates = [name for name in names if tags(name)[0] in seen]
     _, counts = count_kept(tokenizer, candidates, train())
     best = max(counts, key=lambda name: (counts[name]["kept"], counts[name]["size"]))
     lost = f"{inferred or 'no parser'}, which the server would use, keeps {kept:,} of {total:,}"

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from rows import read_rows
+from rows import placed_rows
 from settings import load_settings
 
 SPLITS = ("train", "valid")
@@ -26,9 +26,9 @@ def turns(messages: list[dict]):
 def training_rows(settings: dict, split: str):
     """Yield (path:line, messages) of the rows that are trained on, expanded where asked for."""
     path = Path(settings["DATA"]) / f"{split}.jsonl"
-    for line, messages in read_rows(path):
+    for place, messages in placed_rows(path):
         for row in turns(messages) if settings["EXPAND_TURNS"] == "1" else [messages]:
-            yield f"{path}:{line}", row
+            yield place, row
 
 
 def main() -> int:

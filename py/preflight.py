@@ -25,7 +25,7 @@ from expand_turns import training_rows  # noqa: E402
 from files import read_json, write_json  # noqa: E402
 from finding import finding, in_columns  # noqa: E402
 from models import locate_model, resolved_revision  # noqa: E402
-from rows import read_rows  # noqa: E402
+from rows import placed_rows  # noqa: E402
 from settings import load_settings, number  # noqa: E402
 from shapes import model_facts  # noqa: E402
 from suite import read_suite, read_tools  # noqa: E402
@@ -95,13 +95,16 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     train_file, valid_file = (Path(settings["DATA"]) / f"{s}.jsonl" for s in ("train", "valid"))
 
     def train():
-        return training_rows(settings, "train")
+        return placed_rows(train_file)
 
     def valid():
-        return ((f"{valid_file}:{line}", messages) for line, messages in read_rows(valid_file))
+        return placed_rows(valid_file)
 
-    trained = sum(1 for _ in train()) if rows_readable else number(settings, "TRAIN_ROWS")
-    facts |= {"train_rows": trained, "train_file": str(train_file)}
+    def trained():
+        return training_rows(settings, "train")
+
+    count = sum(1 for _ in trained()) if rows_readable else number(settings, "TRAIN_ROWS")
+    facts |= {"train_rows": count, "train_file": str(train_file)}
     facts["models"] = {
         key: {"model": settings[key], "revision": folder and resolved_revision(folder)}
         for key, folder in inputs["folders"].items()
@@ -113,8 +116,8 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     gc.freeze()  # the tokenizers stay; what 100,000 rows leave behind does not
     if rows_readable and base:
         limit = number(settings, "MAX_SEQ_LENGTH")
-        if ask("template.render", check_rows, base, reference, train(), limit):
-            ask("data.masked_calls", data.check_masked_calls, train(), facts)
+        if ask("template.render", check_rows, base, reference, trained(), limit):
+            ask("data.masked_calls", data.check_masked_calls, trained(), facts)
         ask("served.parser", check_parser, base, train)
         if tools:
             parser = facts.get("tool_parser")
@@ -126,7 +129,7 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
         ask("data.system_prompts", data.check_system_prompts, train(), suite)
     folder = inputs["folders"]["BASE_MODEL"]
     if folder and (folder / "config.json").is_file():
-        check_size(settings, folder, trained, attempt, ask, facts)
+        check_size(settings, folder, count, attempt, ask, facts)
     return findings, facts, not unreadable
 
 

@@ -80,6 +80,12 @@ def read_rows(path: Path):
         raise ValueError(f"{path}: empty file")
 
 
+def placed_rows(path: Path):
+    """Yield ("path:line", messages) of every row, as the checks name them."""
+    for line, messages in read_rows(path):
+        yield f"{path}:{line}", messages
+
+
 def batches(items, size: int = 256):
     """Lists of up to `size` successive items: work in batches is fast, and memory stays flat."""
     batch = []

@@ -1,470 +1,217 @@
-"""Every input that would ruin a run is stopped by the check that is there for it, in one line.
-
-Each case breaks one thing in an experiment that passes (see `experiment`), and names the check that
-must stop it. preflight runs in this process: the same main() that make calls.
-"""
+"""What preflight warns of, what it counts, and what it leaves behind."""
 
 import json
 import shutil
-import sys
 
 import pytest
 
 import preflight
-from conftest import write_config
-
-CALL = (
-    '<tool_call><function=execute_code>\n<parameter=code>\nresult = {tool}("src/{n}.py")\n'
-    "print(result)\n</parameter>\n</function></tool_call>"
-)
-TOOLS = ("read_file", "git_status", "hover")
-SYSTEM = "You are a careful assistant."
+from chat_format import encode, open_tokenizer, render_masked, render_prompt, render_row
+from conftest import ROOT
+from experiment import CALL, SYSTEM, TOOLS, configure, edit_json, gold, row, write_rows
+from rows import read_rows
 
 
-def row(n: int, *turns: str) -> dict:
-    """A row whose user asks something of its own, and whose assistant answers with `turns`."""
-    messages = [{"role": "system", "content": SYSTEM}]
-    for turn, answer in enumerate(turns):
-        messages.append({"role": "user", "content": f"request {n}, turn {turn}"})
-        messages.append({"role": "assistant", "content": answer})
-    return {"messages": messages}
+def train(folder, rows):
+    write_rows(folder / "data/train.jsonl", rows)
 
 
-def gold(n: int) -> str:
-    return CALL.format(tool=TOOLS[n % len(TOOLS)], n=n)
+def test_a_tool_that_training_hardly_calls_is_a_warning(experiment, check):
+    train(experiment, [row(n, CALL.format(tool=TOOLS[n > 1], n=n)) for n in range(20)])
+    status, _, findings, _ = check()
+    assert status == 0
+    assert findings["data.tools"]["level"] == "warn"
+    assert "hover: 0 calls; read_file: 2 calls" in findings["data.tools"]["evidence"]
 
 
-def write_rows(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+def test_a_tool_that_only_the_system_prompt_names_is_a_warning(experiment, check):
+    system = f"{SYSTEM} Tools: hover(path), fly_away(path)."
+    edit_json(experiment / "suite.json", lambda suite: suite | {"system": system})
+    _, _, findings, _ = check()
+    assert "training never uses fly_away" in findings["data.unused_tools"]["evidence"]
+    assert findings["data.system_prompts"]["level"] == "warn"
+    assert "0 of 20 rows have it; 1 in all: 20 x" in findings["data.system_prompts"]["evidence"]
 
 
-def edit_json(path, change):
-    """Apply `change` to the JSON value in a file; what it returns, if anything, replaces it."""
-    value = json.loads(path.read_text())
-    value = change(value) or value
-    path.write_text(json.dumps(value))
+def test_shared_prompts_are_counted_and_listed(experiment, check):
+    write_rows(experiment / "data/valid.jsonl", [row(n, gold(n)) for n in (18, 19, 20, 21)])
+    edit_json(
+        experiment / "suite.json", lambda s: s["prompts"][1].update(prompt="request 3, turn 0")
+    )
+    _, _, findings, facts = check()
+    assert findings["data.leaks.valid"]["evidence"].startswith("2 of 4: ")
+    assert findings["data.leaks.suite"]["evidence"].startswith("1 of 3: git_status = ")
+    assert findings["data.leaks.valid"]["level"] == findings["data.leaks.suite"]["level"] == "warn"
+    assert [entry.split(":")[-1] for entry in facts["valid_prompts_in_train"]] == ["19", "20"]
 
 
-@pytest.fixture
-def experiment(tiny_model, tmp_path):
-    """The folder of an experiment that passes: base, reference, data, suite, tools, x.env."""
-    for model in ("base", "reference"):
-        (tmp_path / model).mkdir()
-        for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(tiny_model / name, tmp_path / model)
-    for model in ("base", "reference"):  # a parser that keeps the calls, so that nothing warns
-        edit_json(
-            tmp_path / model / "tokenizer_config.json",
-            lambda config: config | {"tool_parser_type": "qwen3_coder"},
-        )
-    (tmp_path / "data").mkdir()
-    write_rows(tmp_path / "data/train.jsonl", [row(n, gold(n)) for n in range(20)])
-    write_rows(tmp_path / "data/valid.jsonl", [row(n, gold(n)) for n in range(20, 24)])
-    prompts = [
-        {
-            "id": tool,
-            "category": "text_tools",
-            "prompt": f"use {tool}",
-            "expected_tool": tool,
-            "keywords": [tool],
-            "multi": False,
-            "max_tokens": 64,
-        }
-        for tool in TOOLS
+def test_a_row_that_would_be_cut_is_a_warning(experiment, check):
+    rows = [row(n, gold(n)) for n in range(19)] + [row(19, "many words " * 200)]
+    train(experiment, rows)
+    _, _, findings, facts = check(MAX_SEQ_LENGTH=512)
+    longest = facts["row_tokens"]["longest"]
+    assert findings["data.lengths"]["level"] == "warn"
+    assert f"1 are cut: {experiment}/data/train.jsonl:20: " in findings["data.lengths"]["evidence"]
+    limit = int(findings["data.lengths"]["fix"].split("=")[1].split(",")[0])
+    assert longest <= limit < longest + 32
+    assert check(MAX_SEQ_LENGTH=limit)[2]["data.lengths"]["level"] == "ok"
+
+
+def test_calls_outside_the_loss_are_counted_and_expand_turns_trains_them(experiment, check):
+    rows = [row(n, gold(n), "Done.") for n in range(8)] + [row(n, gold(n)) for n in range(8, 20)]
+    train(experiment, rows)
+    _, _, findings, facts = check()
+    assert "8 of 20 rows with a call" in findings["data.masked_calls"]["evidence"]
+    assert facts["calls_outside_loss"] == 8 and findings["data.masked_calls"]["level"] == "warn"
+
+    status, error, findings, facts = check(EXPAND_TURNS=1)
+    assert (status, facts["train_rows"]) == (1, 28)
+    assert "10 iterations x 2 rows / 28 rows = 0.7143, declared 1" in error
+    status, _, findings, facts = check(EXPAND_TURNS=1, ITERS=14)
+    assert status == 0 and facts["calls_outside_loss"] == 0
+    assert findings["data.masked_calls"]["level"] == "ok"
+
+
+def test_supervised_tokens_are_those_that_mlx_lm_does_not_mask(experiment, check):
+    from mlx_lm.tuner.datasets import ChatDataset
+
+    train(experiment, [row(n, gold(n), "Done.") for n in range(20)])
+    _, _, _, facts = check()
+    tokenizer = open_tokenizer(experiment / "base")
+    dataset = ChatDataset([], tokenizer, mask_prompt=True)
+    rows = [{"messages": m} for _, m in read_rows(experiment / "data/train.jsonl")]
+    processed = [dataset.process(row) for row in rows]
+    assert facts["train_tokens"] == sum(len(tokens) for tokens, _ in processed)
+    assert facts["supervised_tokens"] == sum(len(tokens) - at for tokens, at in processed)
+    assert [encode(tokenizer, [render_row(tokenizer, r["messages"])])[0] for r in rows] == [
+        tokens for tokens, _ in processed
     ]
-    suite = {"name": "small", "system": SYSTEM, "prompts": prompts}
-    (tmp_path / "suite.json").write_text(json.dumps(suite))
-    (tmp_path / "tools.json").write_text(json.dumps({"tools": [{"name": t} for t in TOOLS]}))
-    special = {"tokens": {"<|im_start|>": 1, "<|im_end|>": 2}, "equal_ids": [0, 2]}
-    (tmp_path / "special.json").write_text(json.dumps(special))
-    configure(tmp_path)
-    return tmp_path
 
 
-def configure(folder, **changes):
-    """Write x.env: the passing experiment's settings with `changes`."""
-    settings = {
-        "BUILD": folder / "build",
-        "BASE_MODEL": folder / "base",
-        "REFERENCE_MODEL": folder / "reference",
-        "SPECIAL_TOKENS": folder / "special.json",
-        "TOOLS": folder / "tools.json",
-        "SUITE": folder / "suite.json",
-        "DATA": folder / "data",
-        "TRAIN_ROWS": 20,
-        "VALID_ROWS": 4,
-        "ITERS": 10,
-        "BATCH_SIZE": 2,
-        "EPOCHS": 1,
-        "STEPS_PER_EVAL": 5,
-        "SAVE_EVERY": 5,
-        "NUM_LAYERS": 2,
-        "TRAINABLE": 0.016384,
-    }
-    write_config(folder / "x.env", **(settings | changes))
+def test_unequal_steps_leave_a_loss_without_weights(check):
+    _, _, findings, _ = check(SAVE_EVERY=10)
+    assert findings["plan.checkpoints"]["level"] == "warn"
+    assert "2 losses, 1 checkpoints" in findings["plan.checkpoints"]["evidence"]
+
+
+def test_another_wording_of_the_reference_is_shown_in_context(experiment, check):
+    path = experiment / "reference/tokenizer_config.json"
+    edit_json(
+        path,
+        lambda c: c | {"chat_template": c["chat_template"].replace("assistant\n", "assistant\n\n")},
+    )
+    edit_json(
+        path,
+        lambda c: c | {"chat_template": c["chat_template"].replace("'role'] +", "'role'] ~ ':' ~")},
+    )
+    _, _, findings, _ = check()
+    wording = findings["template.wording"]
+    assert wording["level"] == "warn"
+    assert "20 of 20 rows are worded differently" in wording["evidence"]
+    assert "'<|im_start|>system\\nYou are" in wording["evidence"]
+    assert "'<|im_start|>system:\\nYou are" in wording["evidence"]
+
+
+def test_strict_turns_warnings_into_failures(check):
+    assert check(SAVE_EVERY=10)[0] == 0
+    status, error, findings, _ = check(SAVE_EVERY=10, STRICT=1)
+    assert status == 1 and error.startswith("preflight: plan.checkpoints: ")
+    assert findings["plan.checkpoints"]["level"] == "fail"
+
+
+def test_a_parser_that_loses_calls_is_replaced_by_the_one_that_loses_none(experiment, check):
+    parser = {"tool_parser_type": "json_tools"}
+    for model in ("base", "reference"):
+        edit_json(experiment / model / "tokenizer_config.json", lambda config: config | parser)
+    status, _, findings, facts = check()
+    assert status == 0 and findings["served.parser"]["level"] == "warn"
+    assert "keeps 0 of 20; qwen3_coder keeps all" in findings["served.parser"]["evidence"]
+    assert facts["tool_parser_inferred"] == "json_tools"
+    assert (facts["tool_parser"], facts["tool_calls"]) == ("qwen3_coder", 20)
+
+
+def test_json_calls_are_kept_by_the_json_parser(experiment, check):
+    body = {"name": "execute_code", "arguments": {"code": "hover('a')"}}
+    call = f"<tool_call>\n{json.dumps(body)}\n</tool_call>"
+    for split, count in (("train", 20), ("valid", 4)):
+        write_rows(experiment / f"data/{split}.jsonl", [row(n, call) for n in range(count)])
+    status, _, findings, facts = check()
+    assert status == 0 and facts["tool_parser"] == "json_tools"
+    assert findings["instrument.gold"]["level"] == "ok"
+
+
+def test_a_wrong_scorer_fails_the_instrument_check(check, monkeypatch):
+    import score
+
+    monkeypatch.setattr(score, "rate", lambda *_: 1.0)
+    status, error, findings, _ = check()
+    assert status == 1 and error.startswith("preflight: instrument.prose: ")
+    cases = ("gold", "prose", "direct", "wrong_tool")
+    levels = [findings[f"instrument.{case}"]["level"] for case in cases]
+    assert levels == ["ok", "fail", "fail", "fail"]
+
+
+def snapshot(hub, model, revision, source):
+    """Put a folder into a model cache as if the hub's client had downloaded it."""
+    repo = hub / f"models--{model.replace('/', '--')}"
+    shutil.copytree(source, repo / "snapshots" / revision)
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text(revision)
 
 
 @pytest.fixture
-def check(experiment, monkeypatch, capsys):
-    """check() runs preflight; gives (exit status, stderr, {id: finding}, facts)."""
+def offline_hub(tmp_path, monkeypatch):
+    import huggingface_hub.constants as constants
+    from huggingface_hub import _snapshot_download, snapshot_download
 
-    def run(**changes):
-        if changes:
-            configure(experiment, **changes)
-        arguments = ["--config", experiment / "x.env", "--out", experiment]
-        monkeypatch.setattr(sys, "argv", ["preflight.py", *map(str, arguments)])
-        status = preflight.main()
-        error = capsys.readouterr().err
-        report = json.loads((experiment / "preflight.json").read_text())
-        assert (experiment / "preflight.ok").exists() == (status == 0)
-        return status, error, {c["id"]: c for c in report["checks"]}, report["facts"]
-
-    return run
+    hub = tmp_path / "hub"
+    hub.mkdir()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setitem(snapshot_download.__kwdefaults__ or {}, "cache_dir", hub)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
+    assert _snapshot_download
+    return hub
 
 
-def test_the_experiment_passes_before_it_is_broken(check):
-    status, error, findings, facts = check()
-    assert (status, error) == (0, "")
-    assert {finding["level"] for finding in findings.values()} == {"ok"}
-    assert all(set(f) == {"id", "level", "what", "evidence", "fix"} for f in findings.values())
-    assert facts["train_rows"] == 20 and facts["tool_calls"] == 20
+def test_a_model_from_the_hub_is_recorded_with_its_revision(experiment, check, offline_hub):
+    snapshot(offline_hub, "org/base", "0123abcd", experiment / "base")
+    status, _, _, facts = check(BASE_MODEL="org/base")
+    assert status == 0
+    assert facts["models"]["BASE_MODEL"] == {"model": "org/base", "revision": "0123abcd"}
+    assert facts["models"]["REFERENCE_MODEL"]["revision"] is None
 
 
-# --- how each thing is broken: a function of the experiment's folder
+@pytest.mark.usefixtures("offline_hub")
+def test_offline_a_model_that_is_not_here_is_named_with_two_ways_out(check):
+    status, error, findings, _ = check(REFERENCE_MODEL="org/nowhere")
+    assert status == 2 and len(error.splitlines()) == 1
+    assert error.startswith("preflight: model.reference_model: org/nowhere: neither a local folder")
+    assert "connect to the network once, or name a local model directory" in error
+    assert findings["plan.epochs"]["level"] == "ok"  # what can be checked without it, is
 
 
-def tokenizer(change, model="base"):
-    return lambda folder: edit_json(folder / model / "tokenizer.json", change)
+def test_the_table_fits_a_terminal(experiment, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "sys.argv", ["x", "--config", f"{experiment}/x.env", "--out", f"{experiment}"]
+    )
+    configure(experiment, EPOCHS=2, SAVE_EVERY=10)
+    preflight.main()
+    lines = capsys.readouterr().out.splitlines()
+    own_words = [line for line in lines if str(experiment) not in line]
+    assert max(map(len, own_words)) <= 80
+    assert any(line.startswith("fail  plan.epochs") for line in lines)
+    assert any(line.strip().startswith("-> set EPOCHS=1 ") for line in lines)
 
 
-def tokenizer_config(change, models=("base",)):
-    def apply(folder):
-        for model in models:
-            edit_json(folder / model / "tokenizer_config.json", change)
-
-    return apply
-
-
-def template(old: str, new: str, models=("base", "reference")):
-    def change(config):
-        assert old in config["chat_template"]
-        config["chat_template"] = config["chat_template"].replace(old, new)
-
-    return tokenizer_config(change, models)
+def test_every_demo_prompt_is_a_prefix_of_its_row(tiny_model):
+    tokenizer = open_tokenizer(tiny_model)
+    for _, messages in read_rows(ROOT / "data/demo/valid.jsonl"):
+        row_text = render_row(tokenizer, messages)
+        assert row_text.startswith(render_prompt(tokenizer, messages[:-1]))
+        assert row_text.startswith(render_masked(tokenizer, messages))
 
 
-def swap_ids(tokenizer):
-    vocabulary = tokenizer["model"]["vocab"]
-    first, second = list(vocabulary)[40:42]
-    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
-
-
-def move_special_token(tokenizer):
-    start, end = tokenizer["added_tokens"][1:3]
-    start["content"], end["content"] = end["content"], start["content"]
-    vocabulary = tokenizer["model"]["vocab"]
-    vocabulary["<|im_start|>"], vocabulary["<|im_end|>"] = 2, 1
-
-
-def rename_token(tokenizer):
-    vocabulary = tokenizer["model"]["vocab"]
-    name = list(vocabulary)[-1]
-    merge = tokenizer["model"]["merges"].pop()
-    vocabulary["never" + "".join(merge)] = vocabulary.pop(name)
-
-
-def drop_merge(tokenizer):
-    del tokenizer["model"]["merges"][7]
-
-
-def swap_merges(tokenizer):
-    merges = tokenizer["model"]["merges"]
-    merges[3], merges[4] = merges[4], merges[3]
-
-
-def flag(name):
-    def change(tokenizer):
-        tokenizer["added_tokens"][2][name] = not tokenizer["added_tokens"][2][name]
-
-    return change
-
-
-def drop_added_token(tokenizer):
-    del tokenizer["added_tokens"][2]
-    del tokenizer["model"]["vocab"]["<|im_end|>"]
-
-
-def add_token(tokenizer):
-    extra = dict(tokenizer["added_tokens"][2], content="<extra>", id=5000)
-    tokenizer["added_tokens"].append(extra)
-
-
-def line(number: int, content: bytes, split="train"):
-    """Replace one line of a split, counted from 1."""
-
-    def apply(folder):
-        path = folder / f"data/{split}.jsonl"
-        lines = path.read_bytes().splitlines(keepends=True)
-        lines[number - 1] = content + b"\n"
-        path.write_bytes(b"".join(lines))
-
-    return apply
-
-
-def messages(*pairs, **extra):
-    rows = {"messages": [{"role": role, "content": content} for role, content in pairs]}
-    return json.dumps(rows | extra).encode()
-
-
-def data_file(change, split="train"):
-    def apply(folder):
-        path = folder / f"data/{split}.jsonl"
-        path.write_bytes(change(path.read_bytes()))
-
-    return apply
-
-
-def written(name: str, content: str):
-    return lambda folder: (folder / name).write_text(content)
-
-
-def removed(name: str):
-    def apply(folder):
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return apply
-
-
-def settings(**changes):
-    return lambda folder: configure(folder, **changes)
-
-
-def pinned(text: str):
-    def apply(folder):
-        (folder / "sums").write_text(text)
-        configure(folder, CHECKSUMS=folder / "sums")
-
-    return apply
-
-
-def config_json(**changes):
-    return lambda folder: edit_json(folder / "base/config.json", lambda config: config | changes)
-
-
-def huge_model(folder):
-    config_json(hidden_size=65536, intermediate_size=262144, vocab_size=10_000_000)(folder)
-    configure(folder, TRAINABLE=23.07)
-
-
-USER, SHORT = ("user", "hi"), ("assistant", "yes")
-LOST_CALL = "<tool_call><function=execute_code>print(1)</tool_call>"
-BAD_CODE = gold(0).replace("result = ", "result = = ")
-OTHER_TOOL = CALL.format(tool="unknown_tool", n=1)
-
-# what is broken: (how, the check that stops it, what its line says, exit status)
-BROKEN = {
-    # the tokenizer
-    "two ids swapped": (tokenizer(swap_ids), "tokenizer.vocabulary", " here, ", 1),
-    "a special id moved": (
-        *(tokenizer(move_special_token), "tokenizer.special_tokens"),
-        *("BASE_MODEL: <|im_start|> has id 2, not 1", 1),
-    ),
-    "a token renamed": (tokenizer(rename_token), "tokenizer.vocabulary", "missing there", 1),
-    "a merge missing": (tokenizer(drop_merge), "tokenizer.merges", "merge 7: ", 1),
-    "two merges swapped": (tokenizer(swap_merges), "tokenizer.merges", "merge 3: ", 1),
-    "lstrip changed": (tokenizer(flag("lstrip")), "tokenizer.added_tokens", "lstrip True here", 1),
-    "special changed": (tokenizer(flag("special")), "tokenizer.added_tokens", "special False", 1),
-    "an added token missing": (
-        *(tokenizer(drop_added_token), "tokenizer.special_tokens"),
-        *("BASE_MODEL: <|im_end|>", 1),
-    ),
-    "an added token more": (
-        *(tokenizer(add_token), "tokenizer.added_tokens", "<extra>: missing there", 1),
-    ),
-    "another normalizer": (
-        *(tokenizer(lambda t: t | {"normalizer": {"type": "NFC"}}), "tokenizer.normalizer"),
-        *('{"type": "NFC"} here, null there', 1),
-    ),
-    "another pre-tokenizer": (
-        tokenizer(lambda t: t["pre_tokenizer"].update(add_prefix_space=True)),
-        *("tokenizer.pre_tokenizer", ".add_prefix_space: true here, false there", 1),
-    ),
-    "another eos": (
-        tokenizer_config(lambda c: c | {"eos_token": "<|endoftext|>"}),
-        *("tokenizer.bos_eos_pad", '.eos_token: "<|endoftext|>" here, "<|im_end|>" there', 1),
-    ),
-    "a pad token more": (
-        tokenizer_config(lambda c: c | {"pad_token": "<|endoftext|>"}),
-        *("tokenizer.bos_eos_pad", '.pad_token: "<|endoftext|>" here, null there', 1),
-    ),
-    "tokenizer.json cut off": (
-        lambda folder: (folder / "base/tokenizer.json").write_text('{"version": "1.0", "mod'),
-        *("model.base_model", "the tokenizer cannot be read", 2),
-    ),
-    "tokenizer_config.json cut off": (
-        written("base/tokenizer_config.json", "{"),
-        *("model.base_model", "tokenizer_config.json:1: not JSON", 2),
-    ),
-    "no config.json": (removed("base/config.json"), "model.base_model", "no config.json", 2),
-    "no base": (removed("base"), "model.base_model", "base: no such model directory", 2),
-    "no reference": (
-        *(removed("reference"), "model.reference_model"),
-        *("reference: no such model directory", 2),
-    ),
-    "a model that mlx-lm has not": (
-        *(config_json(model_type="perceptron"), "plan.model", "Model type perceptron", 2),
-    ),
-    "special tokens malformed": (
-        *(written("special.json", '{"tokens": []}'), "tokenizer.special_tokens"),
-        *("'tokens' must be an object of ids", 2),
-    ),
-    # the chat template
-    "one space more after the role": (
-        template("'<|im_start|>assistant\n'", "'<|im_start|>assistant \n'"),
-        *("template.prefix", "at token ", 1),
-    ),
-    "a think block in the prompt only": (
-        template("'<|im_start|>assistant\n'", "'<|im_start|>assistant\n<think>\n\n'"),
-        *("template.prefix", "evaluation sends", 1),
-    ),
-    "thinking switched on in the prompt only": (
-        template("'<|im_start|>assistant\n'", "'<|im_start|>assistant\n' ~ enable_thinking"),
-        *("template.prefix", "evaluation sends", 1),
-    ),
-    "no end token": (
-        template("m['content'] + '<|im_end|>\n'", "m['content'] + '\n'"),
-        *("template.end", "hold no end token (<|im_end|>)", 1),
-    ),
-    "no template": (
-        tokenizer_config(lambda c: {k: v for k, v in c.items() if k != "chat_template"}),
-        *("template.render", "the chat template refuses the messages", 2),
-    ),
-    "a template with a syntax error": (
-        template("{% endfor %}", "", ["base"]),
-        *("template.render", "train.jsonl:1: BASE_MODEL: the chat template refuses", 2),
-    ),
-    "a template that refuses a role": (
-        template(
-            "{% for m in messages %}",
-            "{% for m in messages %}{% if m.role == 'system' %}"
-            "{{ raise_exception('no system role') }}{% endif %}",
-            ["base"],
-        ),
-        *("template.render", "no system role", 2),
-    ),
-    # the rows
-    "an unknown role": (
-        *(line(3, messages(("robot", "hi"), SHORT)), "data.rows.train"),
-        *("train.jsonl:3: unknown role 'robot'", 2),
-    ),
-    "two requests in a row": (
-        *(line(3, messages(USER, USER, SHORT)), "data.rows.train"),
-        *("train.jsonl:3: turns must alternate", 2),
-    ),
-    "a late system prompt": (
-        *(line(3, messages(USER, SHORT, ("system", "x"))), "data.rows.train"),
-        *("train.jsonl:3: turns must alternate", 2),
-    ),
-    "no answer": (line(3, messages(USER)), "data.rows.train", "end with the assistant", 2),
-    "an empty answer": (
-        *(line(3, messages(USER, ("assistant", " "))), "data.rows.train"),
-        *("the assistant's content is empty", 2),
-    ),
-    "a number for content": (
-        *(line(3, messages(USER, ("assistant", 3))), "data.rows.train"),
-        *("train.jsonl:3: the assistant's content must be a string", 2),
-    ),
-    "half a surrogate pair": (
-        *(line(3, messages(USER, ("assistant", "a\ud800"))), "data.rows.train"),
-        *("half a surrogate pair at character 1", 2),
-    ),
-    "a row with tools": (
-        *(line(3, messages(USER, SHORT, tools=[])), "data.rows.train", "not 'tools'", 2),
-    ),
-    "a message with tool_calls": (
-        line(3, b'{"messages": [{"role": "user", "content": "a", "tool_calls": []}]}'),
-        *("data.rows.train", "not 'tool_calls'", 2),
-    ),
-    "a list for a row": (line(3, b"[]"), "data.rows.train", 'expected {"messages"', 2),
-    "bad UTF-8": (line(3, b'{"messages": "\xff"}'), "data.rows.train", "not UTF-8 at byte 14", 2),
-    "JSON cut off": (line(20, b'{"messages": ['), "data.rows.train", "train.jsonl:20: not JSON", 2),
-    "JSON nested too deep": (line(3, b"[" * 200_000), "data.rows.train", "train.jsonl:3: not", 2),
-    "a blank line": (line(3, b""), "data.rows.train", "train.jsonl:3: not JSON", 2),
-    "a byte order mark": (
-        data_file(lambda data: b"\xef\xbb\xbf" + data),
-        *("data.rows.train", "train.jsonl:1: begins with a byte order mark", 2),
-    ),
-    "Windows line ends": (
-        data_file(lambda data: data.replace(b"\n", b"\r\n"), "valid"),
-        *("data.rows.valid", "valid.jsonl:1: Windows line end", 2),
-    ),
-    "an empty file": (data_file(lambda _: b""), "data.rows.train", "train.jsonl: empty file", 2),
-    "no file": (removed("data/valid.jsonl"), "data.rows.valid", "valid.jsonl: no such file", 2),
-    "a row missing": (
-        data_file(lambda data: data[: data[:-1].rindex(b"\n") + 1]),
-        *("data.rows.train", "19 rows, TRAIN_ROWS=20", 1),
-    ),
-    "a row more": (
-        data_file(lambda data: data + data[: data.index(b"\n") + 1], "valid"),
-        *("data.rows.valid", "5 rows, VALID_ROWS=4", 1),
-    ),
-    "other bytes than the pinned ones": (
-        *(pinned("0" * 64 + "  data/train.jsonl\n"), "data.checksum.train"),
-        *("not the same file", 1),
-    ),
-    "a malformed list of checksums": (
-        *(pinned("train.jsonl\n"), "data.checksum.train", "sums:1: expected SHA256", 2),
-    ),
-    # what the server and the scorer make of the calls
-    "a call that no parser reads": (
-        line(3, messages(USER, ("assistant", LOST_CALL))),
-        *("served.parser", "qwen3_coder, which the server would use, keeps 19 of 20", 1),
-    ),
-    "a gold call that is no Python": (
-        line(2, messages(USER, ("assistant", BAD_CODE)), "valid"),
-        *("instrument.gold", "valid.jsonl:2: ", 1),
-    ),
-    "a gold call of no known tool": (
-        line(2, messages(USER, ("assistant", OTHER_TOOL)), "valid"),
-        *("instrument.gold", "valid.jsonl:2: ", 1),
-    ),
-    "no gold call": (
-        lambda folder: write_rows(folder / "data/valid.jsonl", [row(n, "Yes.") for n in range(4)]),
-        *("instrument.gold", "no tool call", 1),
-    ),
-    # suite, tools, config
-    "a malformed suite": (written("suite.json", "{}"), "suite.schema", "'name' must be", 2),
-    "malformed tools": (written("tools.json", "{}"), "tools.schema", "'tools' must be", 2),
-    "twice the iterations": (
-        *(settings(ITERS=20), "plan.epochs", "20 iterations x 2 rows / 20 rows = 2, declared 1", 1),
-    ),
-    "epochs off by two percent": (settings(EPOCHS=1.02), "plan.epochs", "declared 1.02", 1),
-    "half the batch": (settings(BATCH_SIZE=1), "plan.epochs", "= 0.5, declared 1", 1),
-    "half the layers": (settings(NUM_LAYERS=1), "plan.coverage", "= 50%, declared 100%", 1),
-    "half the rank": (settings(LORA_RANK=4), "plan.trainable", "0.008192M, declared 0.016384M", 1),
-    "a smaller model of the family": (
-        *(config_json(intermediate_size=64), "plan.trainable", "declared 0.016384M", 1),
-    ),
-    "more layers than there are": (
-        *(settings(NUM_LAYERS=3), "config.settings", "NUM_LAYERS=3: the model has 2 layers", 2),
-    ),
-    "seven bits": (settings(Q_BITS=7), "config.settings", "Q_BITS=7: expected one of", 2),
-    "no rate": (settings(LEARNING_RATE=0), "config.settings", "LEARNING_RATE=0: expected", 2),
-    "a rate that is no number": (
-        *(settings(LEARNING_RATE="nan"), "config.settings", "LEARNING_RATE=nan: expected", 2),
-    ),
-    "a model larger than the disk": (huge_model, "resources.disk", "GB needed (fused 3136", 1),
-}
-
-
-@pytest.mark.parametrize("case", BROKEN)
-def test_what_is_broken_is_stopped_by_its_check_in_one_line(experiment, check, case):
-    break_it, id, evidence, expected_status = BROKEN[case]
-    break_it(experiment)
-    status, error, findings, _ = check()
-    assert status == expected_status, error
-    assert findings[id]["level"] == "fail", findings[id]
-    assert evidence in findings[id]["evidence"]
-    assert len(error.splitlines()) == 1 and error.startswith(f"preflight: {id}: ")
-    assert "Traceback" not in error
+def test_preflight_json_has_its_schema(experiment, check):
+    check()
+    report = json.loads((experiment / "preflight.json").read_text())
+    assert list(report) == ["schema", "checks", "facts"] and report["schema"] == 1
