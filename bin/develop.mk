@@ -19,4 +19,7 @@ lock: ## write the locks anew from py/*.in (needs uv)
 bench-blas: .venv/base.installed ## the speed of a float32 product with and without OpenBLAS
 	@bin/python tests/bench_blas.py
 
-.PHONY: test lint lock bench-blas
+bench-preflight: .venv/dev.installed ## time and memory of preflight for 1,000 to 100,000 rows of DATA
+	@bin/python tests/bench_preflight.py
+
+.PHONY: test lint lock bench-blas bench-preflight

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 
 import pytest
@@ -46,6 +47,71 @@ def test_training_really_changed_the_model(built):
     assert any(mx.abs(value).max().item() > 0 for key, value in adapter.items() if "lora_b" in key)
     log = (build / "logs/train.log").read_text()
     assert "val" in log and "\x1b" not in log and "\r" not in log
+
+
+def test_preflight_predicted_what_training_and_the_disk_then_showed(built):
+    _, build, _ = built
+    model = json.loads((build / "preflight.json").read_text())["facts"]["model"]
+    log = (build / "logs/train.log").read_text()
+    millions = [model[key] / 1e6 for key in ("trainable_parameters", "parameters")]
+    assert f"({millions[0]:.3f}M/{millions[1]:.3f}M)" in log
+    for output, key in (("fused", "fused_bytes"), ("q5", "q5_bytes")):
+        assert weight_bytes(build / output) == model[key], output
+
+
+def weight_bytes(model) -> int:
+    """Bytes of a model's weight files without their headers, which here are not small."""
+    files = list(model.glob("*.safetensors"))
+    headers = [8 + int.from_bytes(file.read_bytes()[:8], "little") for file in files]
+    return sum(file.stat().st_size for file in files) - sum(headers)
+
+
+def test_whoever_serves_q5_gets_its_calls(built):
+    from mlx_lm.utils import load_tokenizer
+
+    _, build, _ = built
+    facts = json.loads((build / "preflight.json").read_text())["facts"]
+    assert (facts["tool_parser_inferred"], facts["tool_parser"]) == (None, "qwen3_coder")
+    assert load_tokenizer(build / "q5").init_kwargs["tool_parser_type"] == "qwen3_coder"
+    assert json.loads((build / "eval.json").read_text())["server"]["tool_parser"] == "qwen3_coder"
+
+
+def test_plan_says_what_would_run_and_how_long_it_took(built, make):
+    config, _, _ = built
+    page = make("plan", f"CONFIG={config}").stdout
+    assert "Nothing would run: all is up to date." in page
+    page = make("plan", f"CONFIG={config}", "Q_BITS=4").stdout
+    lines = {line.split()[0]: line for line in page.splitlines() if line.strip()}
+    assert re.search(r"train +up to date +\d+ s ", lines["train"])
+    assert re.search(r"quantize +yes +\d+ s +0 MB +", lines["quantize"])
+    assert "8 iterations x 4 rows / 401 rows" in lines["epochs"]
+    assert all(len(line) <= 80 or "/" in line for line in page.splitlines())
+
+
+def test_expand_turns_trains_every_answer(tiny_config, tmp_path, make):
+    rows = [
+        {"messages": [turn("user", n), turn("assistant", n), turn("user", n), turn("assistant", n)]}
+        for n in range(12)
+    ]
+    (tmp_path / "data").mkdir()
+    for split in ("train", "valid"):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"data/{split}.jsonl").write_text(text)
+    changes = [f"DATA={tmp_path}/data", "TRAIN_ROWS=12", "VALID_ROWS=12", f"BUILD={tmp_path}/build"]
+    plan = ["ITERS=4", "BATCH_SIZE=4", "EPOCHS=0.667", "STEPS_PER_EVAL=4", "SAVE_EVERY=4"]
+    run = make("train", f"CONFIG={tiny_config}", "EXPAND_TURNS=1", *changes, *plan)
+    assert run.returncode == 0, run.stderr
+    written = (tmp_path / "build/data/train.jsonl").read_text().splitlines()
+    assert [len(json.loads(row)["messages"]) for row in written] == [2, 4] * 12
+    trained = json.loads((tmp_path / "build/adapters/adapter_config.json").read_text())["data"]
+    assert trained == f"{tmp_path}/build/data"
+
+
+def turn(role: str, n: int) -> dict:
+    """A message; the assistant's holds a call."""
+    code = f'<tool_call><function=execute_code>\n<parameter=code>\nhover("{n}")\n</parameter>\n'
+    call = code + "</function></tool_call>"
+    return {"role": role, "content": call if role == "assistant" else f"request {n}"}
 
 
 def test_eval_json_follows_the_contract(built):
