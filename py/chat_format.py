@@ -25,11 +25,10 @@ def open_tokenizer(folder: Path, served: bool = True):
     With `served` false, for comparing only, it has no detokenizer and no tool parser: half the
     time at 150,000 tokens. Raises ValueError when there is none, or none that can be read.
     """
-    for name in ("config.json", "tokenizer_config.json"):
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder}: no {name}; not a model directory")
-        read_json(folder / name)
-    eos_token_ids = read_json(folder / "config.json").get("eos_token_id")
+    if not (folder / "tokenizer_config.json").is_file():
+        raise ValueError(f"{folder}: no tokenizer_config.json; not a model directory")
+    read_json(folder / "tokenizer_config.json")
+    eos_token_ids = read_json(folder / "config.json").get("eos_token_id") if served else None
     try:
         if served:
             return load_tokenizer(folder, eos_token_ids=eos_token_ids)

@@ -4,6 +4,7 @@ The arithmetic is held to what the config declares (EPOCHS, COVERAGE, TRAINABLE)
 batch size or a smaller model of the same family cannot pass for the same experiment.
 """
 
+import contextlib
 import os
 import platform
 import shutil
@@ -30,6 +31,7 @@ ABOVE_ZERO = ("LEARNING_RATE", "LORA_SCALE", "EPOCHS", "COVERAGE", "TRAINABLE")
 ANY_NUMBER = ("SEED", "VAL_BATCHES", "LORA_DROPOUT")
 BIG = 1e9  # parameters; training more than this on a CPU takes days
 GB = 1e9
+TWIN = "q5-float32"  # what is served in the place of q5 on a CPU
 
 
 def check_settings(settings: dict) -> list[dict]:
@@ -117,7 +119,7 @@ def output_bytes(settings: dict, model: dict) -> dict[str, int]:
     """Output -> bytes it will take in BUILD: the models that the stages make on this machine."""
     outputs = {"fused": model["fused_bytes"], "q5": model["q5_bytes"]}
     if platform.system() == "Linux" and settings["EVAL_EXACT"] != "1":
-        outputs["q5-float32"] = model["float32_bytes"]
+        outputs[TWIN] = model["float32_bytes"]
     return outputs
 
 
@@ -129,13 +131,14 @@ def missing_bytes(settings: dict, model: dict) -> dict[str, int]:
 
 
 def memory_bytes() -> int:
-    """Memory of this machine, with Linux's swap."""
+    """Memory that a process here may use: the machine's, with Linux's swap and limits."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
+    with contextlib.suppress(OSError):  # not Linux
         lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return total
-    return total + sum(1024 * int(line.split()[1]) for line in lines if "SwapTotal" in line)
+        total += sum(1024 * int(line.split()[1]) for line in lines if "SwapTotal" in line)
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit: "max"
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return total
 
 
 def check_resources(
@@ -145,27 +148,31 @@ def check_resources(
 
     `written` has the bytes of each output that is to be written to BUILD.
     """
-    need, build = sum(written.values()), Path(settings["BUILD"])
+    build = Path(settings["BUILD"])
     free = shutil.disk_usage(existing_parent(build)).free
-    parts = " + ".join(f"{name} {size / GB:.1f}" for name, size in written.items())
+    need = sum(size for name, size in written.items() if name != TWIN)
+    twin = written.get(TWIN, 0)
+    parts = " + ".join(f"{name} {size / GB:.1f}" for name, size in written.items() if name != TWIN)
+    disk = "fail" if need > free else "warn" if need + twin > free else "ok"
     memory, weights = memory_bytes(), model["base_bytes"]
     # Measured at 8B: 20.9 GB, the base and all the fused weights at once.
     fuse = weights + model["fused_bytes"]
     device = "gpu" if mx.default_device().type == mx.gpu else "cpu"
     slow = device == "cpu" and model["parameters"] > BIG
-    level = "fail" if model["fused_bytes"] > memory else "warn" if fuse > memory else "ok"
     findings = [
         finding(
             "resources.disk",
-            "ok" if free >= need else "fail",
+            disk,
             f"free disk for what is written to {build}",
-            f"{need / GB:.1f} GB needed ({parts or 'all is there'}), {free / GB:.1f} GB free",
-            "free some disk (make clean-build removes the models of an earlier run),"
-            " or name a folder on another disk with BUILD=",
+            f"{need / GB:.1f} GB needed ({parts or 'all is there'}), {free / GB:.1f} GB free"
+            + (f"; to evaluate on a CPU {twin / GB:.1f} more" if twin else ""),
+            "free some disk (make clean-build removes the models of an earlier run), or name a"
+            " folder on another disk with BUILD="
+            + ("; EVAL_EXACT=1 does without the float32 twin" if twin else ""),
         ),
         finding(
             "resources.memory",
-            level,
+            "fail" if model["fused_bytes"] > memory else "warn" if fuse > memory else "ok",
             "memory for training and fusing",
             f"{memory / GB:.1f} GB here; the base's weights take {weights / GB:.1f},"
             f" training more than that, fusing about {fuse / GB:.1f}",

@@ -196,7 +196,12 @@ BROKEN = {
         written("base/tokenizer_config.json", "{"),
         *("model.base_model", "tokenizer_config.json:1: not JSON", 2),
     ),
-    "no config.json": (removed("base/config.json"), "model.base_model", "no config.json", 2),
+    "no config.json": (
+        removed("base/config.json"),
+        "model.base_model",
+        "config.json: No such file",
+        2,
+    ),
     "no base": (removed("base"), "model.base_model", "base: no such model directory", 2),
     "no reference": (
         *(removed("reference"), "model.reference_model"),
