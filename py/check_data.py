@@ -11,10 +11,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from called import called_names
 from check_served import answers, call_starts
 from finding import finding, some
 from rows import read_rows
-from score import called_names, calls_in_text, code_of
+from score import calls_in_text, code_of
 
 RARE = 5  # calls; a tool with fewer is hardly taught
 PROMPTS_SHOWN = 40  # characters

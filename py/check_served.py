@@ -9,9 +9,10 @@ that parser, and when it loses any, through the others.
 import re
 from collections import Counter
 
+from called import called_names
 from evaluate import read_answer
 from finding import finding, some
-from score import EXECUTE_CODE, called_names, calls_in_text, code_of, score_answer
+from score import EXECUTE_CODE, calls_in_text, code_of, score_answer
 from served import (
     make_machine,
     parse_calls,

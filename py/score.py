@@ -4,15 +4,16 @@
 a keyword stands in its code, 0.5 for a keyword without execute_code, 0.1 for execute_code
 without a keyword, else 0; for several tools, the share of the keywords found, plus 0.1 for
 execute_code, at most 1. It gives 0.5 to prose that only names a tool, so `strict_score` stands
-beside it: the same scale, but a tool counts only where it is really called. The code is parsed
-with `ast` and never run.
+beside it: the same scale, but a tool counts only where it is really called, and several tools
+only in the order that was asked for. The code is parsed (called.py) and never run.
 """
 
-import ast
 import json
 import re
 
 from mlx_lm.tool_parsers import json_tools, qwen3_coder
+
+from called import called_names
 
 PASS_SCORE = 0.5
 EXECUTE_CODE = "execute_code"
@@ -58,17 +59,16 @@ def code_of(calls: list[dict]) -> list[str]:
     ]
 
 
-def called_names(code: str) -> list[str]:
-    """Names of the functions that `code` calls, in source order; [] if it does not parse."""
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError):
-        return []
-    calls = [
-        node for node in ast.walk(tree) if isinstance(node, ast.Call) and hasattr(node.func, "id")
-    ]
-    calls.sort(key=lambda node: (node.lineno, node.col_offset))
-    return [node.func.id for node in calls]
+def in_order(wanted: list[str], called: list[str]) -> list[str]:
+    """The longest part of `wanted` that `called` holds in the same order."""
+    best = [[]]  # best[n]: the longest common part with the first n of `called`
+    best += [[] for _ in called]
+    for name in wanted:
+        previous, best = best, [[]]
+        for n, other in enumerate(called):
+            longer = previous[n] + [name] if other == name else []
+            best.append(max(longer, previous[n + 1], best[n], key=len))
+    return best[-1]
 
 
 def rate(multi: bool, wanted: int, found: int, executed: bool) -> float:
@@ -80,10 +80,24 @@ def rate(multi: bool, wanted: int, found: int, executed: bool) -> float:
     return 0.1 if executed else 0.0
 
 
+def strict_score(prompt: dict, called: list[str], direct: list[str], executed: bool) -> float:
+    """As `score`, counting only real calls: `called` in the code, `direct` as tools of their own.
+
+    Where several tools are wanted, only those called in the order of the keywords count.
+    """
+    keywords = prompt["keywords"]
+    if prompt["multi"]:
+        found = in_order(keywords, called if executed else direct)
+        return rate(True, len(keywords), len(found), executed)
+    if not executed or set(keywords) & set(called):
+        return rate(False, 1, len(set(keywords) & {*called, *direct}), executed)
+    return max(rate(False, 1, 0, True), rate(False, 1, len(set(keywords) & set(direct)), False))
+
+
 def score_answer(prompt: dict, text: str, calls: list[dict]) -> dict:
     """Score one answer to a suite's `prompt`.
 
-    `text` is all the model wrote, `calls` its tool calls. Returns score, strict_score, format
+    `text` is all the model said, `calls` its tool calls. Returns score, strict_score, format
     ("execute_code" | "direct" | "none"), tools_called and keywords_found.
     """
     codes = code_of(calls)
@@ -92,10 +106,9 @@ def score_answer(prompt: dict, text: str, calls: list[dict]) -> dict:
     searched = "\n".join(codes) if codes else text
     keywords = prompt["keywords"]
     found = [keyword for keyword in keywords if keyword in searched]
-    really = [keyword for keyword in keywords if keyword in (called if codes else direct)]
     return {
         "score": rate(prompt["multi"], len(keywords), len(found), bool(codes)),
-        "strict_score": rate(prompt["multi"], len(keywords), len(really), bool(codes)),
+        "strict_score": strict_score(prompt, called, direct, bool(codes)),
         "format": EXECUTE_CODE if codes else "direct" if direct else "none",
         "tools_called": called + direct,
         "keywords_found": found,
