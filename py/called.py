@@ -19,14 +19,27 @@ def called_names(code: str) -> list[str]:
     A name the program defines stands for what it is defined as: an alias for its original, a
     function for the calls in its body. Returns [] for code that does not parse.
     """
+    trace = {"calls": [], "followed": set()}
+    tree = parse(code)
     try:
-        trace = {"calls": [], "followed": set()}
-        with warnings.catch_warnings(action="ignore"):  # of odd escapes in the answer's strings
-            tree = ast.parse(code)
-        follow(tree.body, {}, trace)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        follow(tree.body if tree else [], {}, trace)
+    except RecursionError:
         return []
     return trace["calls"]
+
+
+def parse(code: str) -> ast.Module | None:
+    """The syntax tree of a program, None for what is not Python."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of odd escapes in the answer's strings
+            return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def is_python(code: str) -> bool:
+    """Can `code` be parsed?"""
+    return parse(code) is not None
 
 
 def constant(test: ast.expr) -> bool | None:

@@ -11,14 +11,15 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from called import called_names
+from called import called_names, is_python
 from check_served import answers, call_starts
 from finding import finding, some
 from rows import read_rows
-from score import calls_in_text, code_of
+from score import EXECUTE_CODE, calls_in_text, code_of
 
 RARE = 5  # calls; a tool with fewer is hardly taught
 PROMPTS_SHOWN = 40  # characters
+CALL_WORDS = re.compile(r"<function=|</?tool_?call|\bexecute_code\b")
 FUNCTION = re.compile(r"\b([a-z_][a-z0-9_]*)\(")  # a tool as a system prompt writes it
 
 
@@ -94,7 +95,7 @@ def check_tools(rows, suite: dict, tools: set[str]) -> list[dict]:
     named = {tool for tool in tools if tool in system} | set(FUNCTION.findall(system))
     unused = sorted(name for name in named if not calls[name])
     fewest = ", ".join(
-        f"{tool} {calls[tool]}" for tool in sorted(asked, key=lambda t: calls[t])[:3]
+        f"{tool} {calls[tool]}" for tool in sorted(asked, key=lambda t: (calls[t], t))[:3]
     )
     return [
         finding(
@@ -113,9 +114,39 @@ def check_tools(rows, suite: dict, tools: set[str]) -> list[dict]:
             "tools that the suite's system prompt names",
             f"training never uses {some(unused, 5)}"
             if unused
-            else f"{len(named)} named, none that training never uses",
+            else f"{len(named)} named, all used in training"
+            if named
+            else "none named",
             "the prompt offers what training never shows: take the names out, or add rows",
         ),
+    ]
+
+
+def check_calls(rows, tools: set[str]) -> list[dict]:
+    """Are the calls that training teaches calls that could work?"""
+    names, broken, unmarked = Counter(), [], []
+    for place, text in answers(rows):
+        calls = calls_in_text(text)
+        names.update(call["name"] for call in calls)
+        if any(not is_python(code) for code in code_of(calls)):
+            broken.append(place)
+        if not calls and CALL_WORDS.search(text):
+            unmarked.append(place)
+    strange = [f"{count} of {n}" for n, count in names.items() if n not in {*tools, EXECUTE_CODE}]
+    problems = {
+        "calls of functions that are no tools": strange,
+        "code that is not Python": broken,
+        "text like a call that is none": unmarked,
+    }
+    found = [f"{what}: {some(places)}" for what, places in problems.items() if places]
+    return [
+        finding(
+            "data.calls",
+            "warn" if found else "ok",
+            "the calls that the training rows teach",
+            "; ".join(found) or f"{names.total():,} calls, of {some(sorted(names)) or 'nothing'}",
+            "a model learns these too: mend the rows",
+        )
     ]
 
 
@@ -212,6 +243,7 @@ def check_masked_calls(rows, facts: dict) -> tuple[list[dict], dict]:
             f" outside the loss ({masked:,} of {calls:,} calls); {supervised}"
             if masked
             else f"all {calls:,}; {supervised}",
-            "EXPAND_TURNS=1 makes a row of each assistant turn, so that every call is trained",
+            "EXPAND_TURNS=1 makes a row of each assistant turn, so that every call is trained;"
+            " EPOCHS or ITERS then follow the new count of rows",
         )
     ], {"calls_outside_loss": masked}

@@ -12,61 +12,25 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from finding import finding
+from finding import finding, size
 from settings import number
 
-CHOICES = {
-    "Q_BITS": ("2", "3", "4", "5", "6", "8"),  # what mlx can quantize to
-    "Q_GROUP_SIZE": ("32", "64", "128"),
-    "LR_SCHEDULE": ("constant", "cosine_decay"),
-    "EXPAND_TURNS": ("0", "1"),
-    "EVAL_EXACT": ("0", "1"),
-    "STRICT": ("0", "1"),
-}
-WHOLE = (
-    *("ITERS", "BATCH_SIZE", "GRAD_ACCUMULATION", "NUM_LAYERS", "LORA_RANK", "TRAIN_ROWS"),
-    *("VALID_ROWS", "MAX_SEQ_LENGTH", "STEPS_PER_EVAL", "SAVE_EVERY", "STEPS_PER_REPORT"),
-)
-ABOVE_ZERO = ("LEARNING_RATE", "LORA_SCALE", "EPOCHS", "COVERAGE", "TRAINABLE")
-ANY_NUMBER = ("SEED", "VAL_BATCHES", "LORA_DROPOUT")
 BIG = 1e9  # parameters; training more than this on a CPU takes days
-GB = 1e9
 TWIN = "q5-float32"  # what is served in the place of q5 on a CPU
 
 
-def check_settings(settings: dict) -> list[dict]:
-    """No finding; ValueError for a setting that would stop a stage hours later."""
-    for key, choices in CHOICES.items():
-        if settings[key] not in choices:
-            raise ValueError(f"{key}={settings[key]}: expected one of {', '.join(choices)}")
-    for key in WHOLE:
-        if number(settings, key) <= 0:
-            raise ValueError(f"{key}={settings[key]}: expected a whole number above 0")
-    for key in ABOVE_ZERO:
-        if not 0 < number(settings, key, float) < float("inf"):
-            raise ValueError(f"{key}={settings[key]}: expected a number above 0")
-    for key in ANY_NUMBER:
-        number(settings, key, float)
-    return []
-
-
-def check_layers(settings: dict, config: dict) -> list[dict]:
-    """No finding; ValueError when more layers are to be trained than the model has."""
-    layers = config.get("num_hidden_layers", 0)
-    if number(settings, "NUM_LAYERS") > layers:
-        raise ValueError(f"NUM_LAYERS={settings['NUM_LAYERS']}: the model has {layers} layers")
-    return []
-
-
-def held(id: str, key: str, unit: str, planned: float, declared: float, allowed: float, how: str):
+def held(
+    settings: dict, key: str, planned: float, allowed: float, unit: str, how: str, mend: str
+) -> dict:
     """A finding: is `planned`, computed as `how` says, within `allowed` of what `key` declares?"""
+    declared = number(settings, key, float)
     good = abs(planned - declared) <= allowed
     return finding(
-        id,
+        f"plan.{key.lower()}",
         "ok" if good else "fail",
         f"{key} as declared",
         f"{how} = {planned:.4g}{unit}, declared {declared:g}{unit}",
-        f"set {key}={planned:.4g} if that is the plan, else mend the plan",
+        f"set {key}={planned:.4g} if that is the plan, else {mend}",
     )
 
 
@@ -74,28 +38,30 @@ def check_arithmetic(settings: dict, rows: int, model: dict) -> tuple[list[dict]
     """Epochs, layer coverage and trainable parameters against what is declared, within 1%."""
     iters, batch = number(settings, "ITERS"), number(settings, "BATCH_SIZE")
     layers, every = number(settings, "NUM_LAYERS"), number(settings, "STEPS_PER_EVAL")
-    save = number(settings, "SAVE_EVERY")
-    epochs, coverage = iters * batch / rows, 100 * layers / model["layers"]
+    save, epochs = number(settings, "SAVE_EVERY"), number(settings, "EPOCHS", float)
     trainable = model["trainable_parameters"] / 1e6
-    declared = {key: number(settings, key, float) for key in ("EPOCHS", "COVERAGE", "TRAINABLE")}
     share = trainable * 1e8 / model["parameters"]
-    plan = {"rows": rows, "epochs": round(epochs, 4), "layer_coverage": round(coverage / 100, 4)}
+    plan = {
+        "rows": rows,
+        "epochs": round(iters * batch / rows, 4),
+        "layer_coverage": round(layers / model["layers"], 4),
+    }
     findings = [
         held(
-            "plan.epochs",
-            *("EPOCHS", "", epochs, declared["EPOCHS"], 0.01 * declared["EPOCHS"]),
+            *(settings, "EPOCHS", iters * batch / rows, 0.01 * epochs, ""),
             f"{iters} iterations x {batch} rows / {rows:,} rows",
+            f"ITERS={round(epochs * rows / batch)}",
         ),
         held(
-            "plan.coverage",
-            # declared in whole percent: a percentage point is the 1% here
-            *("COVERAGE", "%", coverage, declared["COVERAGE"], 1.0),
+            # declared in whole percent: one point is the 1% here
+            *(settings, "COVERAGE", 100 * layers / model["layers"], 1.0, "%"),
             f"LoRA on {layers} of {model['layers']} layers",
+            "mend NUM_LAYERS",
         ),
         held(
-            "plan.trainable",
-            *("TRAINABLE", "M", trainable, declared["TRAINABLE"], 0.01 * declared["TRAINABLE"]),
+            *(settings, "TRAINABLE", trainable, 0.01 * number(settings, "TRAINABLE", float), "M"),
             f"{share:.3f}% of {model['parameters'] / 1e6:,.1f}M parameters",
+            "look at BASE_MODEL, NUM_LAYERS and LORA_RANK",
         ),
         finding(
             "plan.checkpoints",
@@ -150,9 +116,9 @@ def check_resources(
     """
     build = Path(settings["BUILD"])
     free = shutil.disk_usage(existing_parent(build)).free
-    need = sum(size for name, size in written.items() if name != TWIN)
+    need = sum(n for name, n in written.items() if name != TWIN)
     twin = written.get(TWIN, 0)
-    parts = " + ".join(f"{name} {size / GB:.1f}" for name, size in written.items() if name != TWIN)
+    parts = " + ".join(f"{name} {size(n)}" for name, n in written.items() if name != TWIN)
     disk = "fail" if need > free else "warn" if need + twin > free else "ok"
     memory, weights = memory_bytes(), model["base_bytes"]
     # Measured at 8B: 20.9 GB, the base and all the fused weights at once.
@@ -164,8 +130,8 @@ def check_resources(
             "resources.disk",
             disk,
             f"free disk for what is written to {build}",
-            f"{need / GB:.1f} GB needed ({parts or 'all is there'}), {free / GB:.1f} GB free"
-            + (f"; to evaluate on a CPU {twin / GB:.1f} more" if twin else ""),
+            f"{size(need)} needed ({parts or 'all is there'}), {size(free)} free"
+            + (f"; to evaluate on a CPU {size(twin)} more" if twin else ""),
             "free some disk (make clean-build removes the models of an earlier run), or name a"
             " folder on another disk with BUILD="
             + ("; EVAL_EXACT=1 does without the float32 twin" if twin else ""),
@@ -174,8 +140,8 @@ def check_resources(
             "resources.memory",
             "fail" if model["fused_bytes"] > memory else "warn" if fuse > memory else "ok",
             "memory for training and fusing",
-            f"{memory / GB:.1f} GB here; the base's weights take {weights / GB:.1f},"
-            f" training more than that, fusing about {fuse / GB:.1f}",
+            f"{size(memory)} here; the base's weights take {size(weights)},"
+            f" training more than that, fusing about {size(fuse)}",
             "use a machine with more memory, or a smaller BASE_MODEL",
         ),
         finding(

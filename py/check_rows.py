@@ -98,7 +98,8 @@ def base_findings(problems: dict, base, lengths: Counter, limit: int, facts: dic
             "evaluation's prompt as the beginning of what training sees",
             counted(problems["prefix"], count, "begin otherwise")
             or f"{count:,} rows, token by token, with enable_thinking=false",
-            "training and evaluation would format differently: mend BASE_MODEL's chat template",
+            "training and evaluation would format differently: mend these rows, or BASE_MODEL's"
+            " chat template",
         ),
         finding(
             "template.end",

@@ -97,7 +97,11 @@ def check_parser(tokenizer, train) -> tuple[list[dict], dict]:
     candidates = [name for name in names if tags(name)[0] in seen]
     _, counts = count_kept(tokenizer, candidates, train())
     best = max(counts, key=lambda name: (counts[name]["kept"], counts[name]["size"]))
-    lost = f"{inferred or 'no parser'}, which the server would use, keeps {kept:,} of {total:,}"
+    lost = (
+        f"{inferred}, which the server would use, keeps {kept:,} of {total:,}"
+        if inferred
+        else f"the server would use no parser and return none of {total:,} as calls"
+    )
     if counts[best]["kept"] < total:
         evidence = f"{lost}; the best, {best}, loses calls in {'; '.join(counts[best]['losing'])}"
         fix = "write the calls of these rows in one format that mlx_lm.tool_parsers reads"

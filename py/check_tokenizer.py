@@ -130,6 +130,8 @@ def different_parts(here, there, path: str = "") -> list[str]:
 
 def short(value) -> str:
     """A JSON value in at most 60 characters."""
+    if value is None:
+        return "none"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 

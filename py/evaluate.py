@@ -18,11 +18,11 @@ import mlx_lm
 import numpy as np
 
 from chat_format import TEMPLATE_ARGUMENTS, format_prompt, open_tokenizer
-from files import read_json, write_json
+from files import write_json
 from models import locate_model
 from score import calls_from_server, calls_in_text, score_answer
 from server import ServerError, ask, find_model_id, running_server
-from suite import messages_of, read_suite
+from suite import messages_of, read_suite, read_targets
 
 BOOTSTRAP_SAMPLES = 10_000
 BOOTSTRAP_SEED = 40
@@ -173,7 +173,7 @@ def evaluate(args) -> dict:
     """The content of eval.json. Raises ValueError for bad input, ServerError for a bad server."""
     started = time.perf_counter()
     suite = read_suite(args.suite)
-    targets = read_json(args.targets)["targets"]
+    targets = read_targets(args.targets)
     model = locate_model(args.model)
     served = args.serve or model
     tokenizer = open_tokenizer(served)

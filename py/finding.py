@@ -22,6 +22,11 @@ def some(items: list[str], limit: int = 3) -> str:
     return "; ".join(items[:limit]) + more
 
 
+def size(count: int) -> str:
+    """Bytes as GB or MB."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
+
+
 def in_columns(head: str, text: str) -> str:
     """`head`, then `text` in a column of its own, wrapped to the width of a terminal."""
     lines = textwrap.wrap(

@@ -14,6 +14,14 @@ TOKENIZER_FILES = [
     "*.jinja",
 ]
 
+# What the hub client's errors mean to someone who wants a model.
+REASONS = {
+    "LocalEntryNotFoundError": "not downloaded yet, and no network",
+    "OfflineModeIsEnabled": "not downloaded yet, and HF_HUB_OFFLINE is set",
+    "RepositoryNotFoundError": "no such model, or a private one: it needs HF_TOKEN",
+    "GatedRepoError": "a gated model: accept its terms on the hub and set HF_TOKEN",
+}
+
 
 def resolved_revision(folder: Path) -> str | None:
     """The hub's commit that `folder` is a snapshot of; None for a folder from elsewhere."""
@@ -35,7 +43,8 @@ def locate_model(model: str, tokenizer_only: bool = False) -> Path:
     try:
         return Path(snapshot_download(model, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises many kinds; each means the same here
+        reason = REASONS.get(type(error).__name__, type(error).__name__)
         raise ValueError(
-            f"{model}: neither a local folder nor to be had from the hub ({type(error).__name__});"
+            f"{model}: neither a local folder nor to be had from the hub ({reason});"
             " connect to the network once, or name a local model directory"
         ) from error

@@ -11,16 +11,11 @@ import platform
 import sys
 from pathlib import Path
 
-from check_plan import (
-    check_arithmetic,
-    check_layers,
-    check_resources,
-    check_settings,
-    output_bytes,
-)
+from check_plan import check_arithmetic, check_resources, output_bytes
+from check_settings import check_layers, check_settings
 from expand_turns import training_rows
 from files import read_json
-from finding import in_columns
+from finding import in_columns, size
 from models import locate_model
 from settings import load_settings, number
 from shapes import model_facts
@@ -45,11 +40,6 @@ def last_times(path: Path) -> dict[str, float]:
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     here = platform.node()
     return {e["stage"]: e["seconds"] for e in entries if e["machine"] == here}
-
-
-def size(count: int) -> str:
-    """Bytes as GB or MB."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
 
 
 def duration(seconds: float | None) -> str:
@@ -107,6 +97,9 @@ def page(settings: dict, titles: list[str]) -> str:
         for entry in arithmetic + resources
     ]
     head = f"{settings['EXPERIMENT']}: {settings['BASE_MODEL']} on {settings['DATA']}"
+    stopped = [entry["id"] for entry in arithmetic + resources if entry["level"] == "fail"]
+    if stopped:
+        facts.append(f"  Preflight would stop this run: {', '.join(stopped)}.")
     nothing = [] if titles else ["  Nothing would run: all is up to date."]
     return "\n".join([head, "", *facts, "", *stage_lines(settings, stages, sizes), *nothing])
 

@@ -17,6 +17,7 @@ from pathlib import Path  # noqa: E402
 
 import check_data as data  # noqa: E402
 import check_plan as plan  # noqa: E402
+import check_settings as config  # noqa: E402
 from chat_format import open_tokenizer  # noqa: E402
 from check_rows import check_rows  # noqa: E402
 from check_served import check_instrument, check_parser  # noqa: E402
@@ -30,6 +31,8 @@ from settings import load_settings, number  # noqa: E402
 from shapes import model_facts  # noqa: E402
 from suite import read_suite, read_tools  # noqa: E402
 
+# What the ids of the checks begin with, where all input can be read.
+GROUPS = ("data", "tokenizer", "template", "served", "instrument", "plan", "resources")
 MODELS = ("BASE_MODEL", "REFERENCE_MODEL")
 
 
@@ -76,8 +79,10 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
         facts.update(more)
         return answer is not None
 
-    if not ask("config.settings", plan.check_settings, settings):
+    if not ask("config.settings", config.check_settings, settings):
         return findings, facts, False
+    ask("config.build", config.check_folder, settings)
+    ask("config.results", config.check_results, settings)
     rows_readable = True
     for split in ("train", "valid"):
         file, key = Path(settings["DATA"]) / f"{split}.jsonl", f"{split.upper()}_ROWS"
@@ -125,6 +130,7 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     if rows_readable and suite:
         if tools:
             ask("data.tools", data.check_tools, train(), suite, tools)
+            ask("data.calls", data.check_calls, train(), tools)
         ask("data.leaks", data.check_leaks, train(), valid(), suite)
         ask("data.system_prompts", data.check_system_prompts, train(), suite)
     folder = inputs["folders"]["BASE_MODEL"]
@@ -135,10 +141,10 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
 
 def check_size(settings: dict, base: Path, rows: int, attempt, ask, facts: dict) -> None:
     """The plan's arithmetic and the machine's resources, from the base model's config.json."""
-    config = attempt("model.base_model", read_json, base / "config.json")
-    if config is None or not ask("config.settings", plan.check_layers, settings, config):
+    shape = attempt("model.base_model", read_json, base / "config.json")
+    if shape is None or not ask("config.settings", config.check_layers, settings, shape):
         return
-    model = attempt("plan.model", model_facts, config, settings)
+    model = attempt("plan.model", model_facts, shape, settings)
     if model:
         facts["model"] = model
         missing = plan.missing_bytes(settings, model)
@@ -158,7 +164,7 @@ def table(findings: list[dict]) -> str:
 
 
 def in_one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(text.splitlines())
 
 
 def main() -> int:
@@ -175,6 +181,8 @@ def main() -> int:
         if settings["STRICT"] == "1":
             for entry in findings:
                 entry["level"] = "fail" if entry["level"] == "warn" else entry["level"]
+        seen = {entry["id"].partition(".")[0] for entry in findings}
+        facts["not_checked"] = [group for group in GROUPS if group not in seen]
         report = {"schema": 1, "checks": findings, "facts": facts}
         write_json(args.out / "preflight.json", report)
     except (ValueError, OSError) as error:
@@ -184,7 +192,10 @@ def main() -> int:
     failed = [entry for entry in findings if entry["level"] == "fail"]
     warned = sum(entry["level"] == "warn" for entry in findings)
     seconds = time.perf_counter() - started
-    print(f"{len(findings)} checks, {len(failed)} failed, {warned} warnings, {seconds:.1f} s")
+    print(f"{len(findings)} checks, {len(failed)} failed, {warned} warned, {seconds:.1f} s")
+    if facts["not_checked"]:
+        left = ", ".join(facts["not_checked"])
+        print(f"Not checked, for want of what failed above: {left}")
     if failed:
         first = failed[0]
         more = f" ({len(failed) - 1} more in {args.out / 'preflight.json'})" if failed[1:] else ""

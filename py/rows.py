@@ -81,9 +81,9 @@ def read_rows(path: Path):
 
 
 def placed_rows(path: Path):
-    """Yield ("path:line", messages) of every row, as the checks name them."""
+    """Yield ("train.jsonl:7", messages) of every row, as the checks name them."""
     for line, messages in read_rows(path):
-        yield f"{path}:{line}", messages
+        yield f"{path.name}:{line}", messages
 
 
 def batches(items, size: int = 256):

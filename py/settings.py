@@ -23,4 +23,5 @@ def number(settings: dict[str, str], key: str, kind=int):
     try:
         return kind(settings[key])
     except ValueError as error:
-        raise ValueError(f"{key}={settings[key]}: expected a number") from error
+        what = "a whole number" if kind is int else "a number"
+        raise ValueError(f"{key}={settings[key]}: expected {what}") from error

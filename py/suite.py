@@ -54,6 +54,17 @@ def messages_of(suite: dict, prompt: dict) -> list[dict]:
     ]
 
 
+def read_targets(path: Path) -> dict:
+    """The registered targets in `path`: {overall, categories: {name: score}}. Raises ValueError."""
+    targets = read_json(path).get("targets")
+    if not isinstance(targets, dict) or not isinstance(targets.get("categories"), dict):
+        raise ValueError(f"{path}: 'targets' must have 'overall' and 'categories'")
+    for name, value in {"overall": targets.get("overall"), **targets["categories"]}.items():
+        if type(value) not in (int, float) or not 0 <= value <= 1:
+            raise ValueError(f"{path}: the target of {name} must be a number from 0 to 1")
+    return targets
+
+
 def read_tools(path: Path) -> set[str]:
     """Names of the tools in `path`: {tools: [{name, category, ...}]}. Raises ValueError."""
     tools = read_json(path).get("tools")

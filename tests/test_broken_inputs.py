@@ -174,7 +174,7 @@ BROKEN = {
     ),
     "another normalizer": (
         *(tokenizer(lambda t: t | {"normalizer": {"type": "NFC"}}), "tokenizer.normalizer"),
-        *('{"type": "NFC"} here, null there', 1),
+        *('{"type": "NFC"} here, none there', 1),
     ),
     "another pre-tokenizer": (
         tokenizer(lambda t: t["pre_tokenizer"].update(add_prefix_space=True)),
@@ -186,7 +186,7 @@ BROKEN = {
     ),
     "a pad token more": (
         tokenizer_config(lambda c: c | {"pad_token": "<|endoftext|>"}),
-        *("tokenizer.bos_eos_pad", '.pad_token: "<|endoftext|>" here, null there', 1),
+        *("tokenizer.bos_eos_pad", '.pad_token: "<|endoftext|>" here, none there', 1),
     ),
     "tokenizer.json cut off": (
         lambda folder: (folder / "base/tokenizer.json").write_text('{"version": "1.0", "mod'),
@@ -349,7 +349,7 @@ BROKEN = {
     "a rate that is no number": (
         *(settings(LEARNING_RATE="nan"), "config.settings", "LEARNING_RATE=nan: expected", 2),
     ),
-    "a model larger than the disk": (huge_model, "resources.disk", "GB needed (fused 3136", 1),
+    "a model larger than the disk": (huge_model, "resources.disk", "GB needed (fused 3,136", 1),
 }
 
 

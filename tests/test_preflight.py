@@ -51,7 +51,7 @@ def test_a_row_that_would_be_cut_is_a_warning(experiment, check):
     _, _, findings, facts = check(MAX_SEQ_LENGTH=512)
     longest = facts["row_tokens"]["longest"]
     assert findings["data.lengths"]["level"] == "warn"
-    assert f"1 are cut: {experiment}/data/train.jsonl:20: " in findings["data.lengths"]["evidence"]
+    assert "1 are cut: train.jsonl:20: " in findings["data.lengths"]["evidence"]
     limit = int(findings["data.lengths"]["fix"].split("=")[1].split(",")[0])
     assert longest <= limit < longest + 32
     assert check(MAX_SEQ_LENGTH=limit)[2]["data.lengths"]["level"] == "ok"
@@ -209,6 +209,47 @@ def test_every_demo_prompt_is_a_prefix_of_its_row(tiny_model):
         row_text = render_row(tokenizer, messages)
         assert row_text.startswith(render_prompt(tokenizer, messages[:-1]))
         assert row_text.startswith(render_masked(tokenizer, messages))
+
+
+def test_strange_calls_in_training_are_a_warning(experiment, check):
+    answers = [
+        gold(0).replace("execute_code", "exec_code"),
+        gold(1).replace("result = ", "result = = "),
+        gold(2).replace("<tool_call>", "<toolcall>"),
+        "Use execute_code for that.",
+    ]
+    train(experiment, [row(n, (answers + [gold(n)] * 20)[n]) for n in range(20)])
+    evidence = check()[2]["data.calls"]["evidence"]
+    assert "calls of functions that are no tools: 1 of exec_code" in evidence
+    assert "code that is not Python: train.jsonl:2" in evidence
+    assert "text like a call that is none: train.jsonl:3; train.jsonl:4" in evidence
+
+
+def test_another_experiments_folder_is_refused(experiment, check):
+    (experiment / "build").mkdir()
+    (experiment / "build/.phase40-build").write_text("phase39\n")
+    status, error, _, _ = check()
+    assert status == 1 and "config.build: it holds the experiment phase39, this is demo" in error
+    (experiment / "build/.phase40-build").write_text("demo\n")
+    assert check()[0] == 0
+
+
+def test_what_was_not_checked_is_said(experiment, check):
+    shutil.rmtree(experiment / "base")
+    facts = check()[3]
+    assert facts["not_checked"] == [
+        *("tokenizer", "template", "served", "instrument", "plan", "resources")
+    ]
+
+
+def test_the_same_input_gives_the_same_report(experiment, check):
+    reports = []
+    for _ in range(2):
+        check()
+        report = json.loads((experiment / "preflight.json").read_text())
+        report["facts"].pop("resources", None)
+        reports.append([e for e in report["checks"] if not e["id"].startswith("resources.")])
+    assert reports[0] == reports[1]
 
 
 def test_preflight_json_has_its_schema(experiment, check):

@@ -1,0 +1,90 @@
+"""Is every setting one that the stages can use? Asked first: a stage would say so hours later."""
+
+import math
+from pathlib import Path
+
+from files import read_json
+from finding import finding
+from settings import number
+from suite import read_targets
+
+CHOICES = {
+    "Q_BITS": ("2", "3", "4", "5", "6", "8"),  # what mlx can quantize to
+    "Q_GROUP_SIZE": ("32", "64", "128"),
+    "LR_SCHEDULE": ("constant", "cosine_decay"),
+    "EXPAND_TURNS": ("0", "1"),
+    "EVAL_EXACT": ("0", "1"),
+    "STRICT": ("0", "1"),
+}
+MANY = 10**9
+ABOVE_0 = 1e-12
+# key -> (kind, the least and the greatest value it can have)
+RANGES = {
+    **dict.fromkeys(("ITERS", "BATCH_SIZE", "GRAD_ACCUMULATION", "NUM_LAYERS"), (int, 1, MANY)),
+    **dict.fromkeys(("LORA_RANK", "TRAIN_ROWS", "VALID_ROWS"), (int, 1, MANY)),
+    **dict.fromkeys(("STEPS_PER_EVAL", "SAVE_EVERY", "STEPS_PER_REPORT"), (int, 1, MANY)),
+    **dict.fromkeys(("MAX_SEQ_LENGTH", "EVAL_CONCURRENCY"), (int, 1, MANY)),
+    "VAL_BATCHES": (int, -1, MANY),
+    "SEED": (int, 0, 2**32 - 1),
+    "EVAL_MAX_TOKENS": (int, 0, MANY),
+    "EVAL_PORT": (int, 0, 65535),
+    **dict.fromkeys(("LEARNING_RATE", "LORA_SCALE", "EPOCHS"), (float, ABOVE_0, MANY)),
+    **dict.fromkeys(("COVERAGE", "TRAINABLE", "EVAL_TIMEOUT"), (float, ABOVE_0, MANY)),
+    "LORA_DROPOUT": (float, 0, 0.999),
+    "EVAL_TEMPERATURE": (float, 0, 100),
+}
+
+
+def check_settings(settings: dict) -> list[dict]:
+    """No finding; ValueError naming the key for a value that no stage can use."""
+    for key, choices in CHOICES.items():
+        if settings[key] not in choices:
+            raise ValueError(f"{key}={settings[key]}: expected one of {', '.join(choices)}")
+    for key, (kind, low, high) in RANGES.items():
+        value = number(settings, key, kind)
+        if not math.isfinite(value) or not low <= value <= high:
+            least = "above 0" if low == ABOVE_0 else f"{low:,} or more"
+            limits = least if high == MANY else f"{low:,} to {high:,}"
+            raise ValueError(f"{key}={settings[key]}: expected {limits}")
+    if settings["VAL_BATCHES"].strip("+-0") == "":
+        raise ValueError("VAL_BATCHES=0: expected -1 for all of the set, or 1 and more")
+    return []
+
+
+def check_layers(settings: dict, config: dict) -> list[dict]:
+    """No finding; ValueError when more layers are to be trained than the model has."""
+    layers = config.get("num_hidden_layers")
+    if type(layers) is not int:
+        raise ValueError("BASE_MODEL's config.json: 'num_hidden_layers' must be an int")
+    if number(settings, "NUM_LAYERS") > layers:
+        raise ValueError(f"NUM_LAYERS={settings['NUM_LAYERS']}: the model has {layers} layers")
+    return []
+
+
+def check_results(settings: dict) -> list[dict]:
+    """No finding; ValueError when TARGETS or BASELINE is not what the comparison reads."""
+    read_targets(Path(settings["TARGETS"]))
+    if settings["BASELINE"] != "base":
+        path = Path(settings["BASELINE"])
+        baseline = read_json(path)
+        for field, kind in (("overall", (int, float)), ("categories", dict)):
+            if not isinstance(baseline.get(field), kind):
+                raise ValueError(f"{path}: not a result to compare with, it has no {field!r}")
+    return []
+
+
+def check_folder(settings: dict) -> list[dict]:
+    """Is BUILD this experiment's own? Two in one folder would overwrite each other's stages."""
+    marker = Path(settings["BUILD"]) / ".phase40-build"
+    owner = marker.read_text(encoding="utf-8").strip() if marker.is_file() else ""
+    if owner in ("", settings["EXPERIMENT"]):
+        return []
+    return [
+        finding(
+            "config.build",
+            "fail",
+            f"whose folder {settings['BUILD']} is",
+            f"it holds the experiment {owner}, this is {settings['EXPERIMENT']}",
+            "give this one a BUILD of its own, or empty that folder first with make clean",
+        )
+    ]
