@@ -180,11 +180,15 @@ $(BUILD)/q5: $(BUILD)/fused $(call changed,quantize)
 
 ON_CPU := $(filter Linux,$(shell uname -s))
 SERVED := $(if $(ON_CPU),$(if $(filter 1,$(EVAL_EXACT)),q5,q5-float32),q5)
-eval_keys := EXPERIMENT SUITE TARGETS EVAL_TEMPERATURE EVAL_CONCURRENCY EVAL_MAX_TOKENS EVAL_EXACT
-EVALUATOR := py/evaluate.py py/score.py py/server.py py/suite.py py/chat_format.py bin/server.sh
+eval_keys := EXPERIMENT SUITE TARGETS EVAL_TEMPERATURE EVAL_SEED EVAL_CONCURRENCY EVAL_MAX_TOKENS EVAL_EXACT EVAL_URL EVAL_MODEL
+EVALUATOR := $(addprefix py/,evaluate.py client.py server.py answers.py score.py called.py result.py summary.py suite.py chat_format.py) bin/server.sh
 EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) \
-	--temperature $(EVAL_TEMPERATURE) --concurrency $(EVAL_CONCURRENCY) --max-tokens $(EVAL_MAX_TOKENS) \
+	--temperature $(EVAL_TEMPERATURE) --seed $(EVAL_SEED) --concurrency $(EVAL_CONCURRENCY) --max-tokens $(EVAL_MAX_TOKENS) \
 	--timeout $(EVAL_TIMEOUT) --port $(EVAL_PORT)
+
+# EVAL_URL asks a server that is already running (LM Studio, Ollama, llama.cpp, vLLM) instead.
+OURS := $(filter none,$(EVAL_URL))
+ASKED := $(if $(OURS),--model $(BUILD)/q5 --serve $(BUILD)/$(SERVED),--url $(EVAL_URL) $(addprefix --served-model ,$(filter-out none,$(EVAL_MODEL))))
 
 eval: $(BUILD)/compare.md ## run all of it: from data to the comparison
 	@$(if $(DONE),,echo "Nothing to do: $< is up to date.")
@@ -196,14 +200,13 @@ $(BUILD)/q5-float32: $(BUILD)/q5
 	$(LOG)/twin.log bin/python -m mlx_lm convert --hf-path $(BUILD)/q5 --mlx-path $@.tmp --dequantize --dtype float32
 	@rm -rf $@ && mv $@.tmp $@
 
-$(BUILD)/eval.json: $(BUILD)/$(SERVED) $(BUILD)/q5 $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,eval)
-	$(call begin,evaluate: $(BUILD)/$(SERVED) on $(SUITE))
-	$(LOG)/eval.log $(EVALUATE) --experiment $(EXPERIMENT) --model $(BUILD)/q5 --serve $(BUILD)/$(SERVED) \
-		--server-log $(BUILD)/logs/server.log --out $@
+$(BUILD)/eval.json: $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5) $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,eval) | $(BUILD)/logs
+	$(call begin,evaluate: $(if $(OURS),$(BUILD)/$(SERVED),$(EVAL_URL)) on $(SUITE))
+	$(LOG)/eval.log $(EVALUATE) --experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@
 	$(call remember,eval)
 
 # The untuned base by the same code: what the training was worth. BASELINE=base compares with it.
-eval_base_keys := BASE_MODEL $(filter-out EXPERIMENT EVAL_EXACT,$(eval_keys))
+eval_base_keys := BASE_MODEL $(filter-out EXPERIMENT EVAL_EXACT EVAL_URL EVAL_MODEL,$(eval_keys))
 BASELINE_FILE := $(if $(filter base,$(BASELINE)),$(BUILD)/eval_base.json,$(BASELINE))
 
 eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
@@ -213,6 +216,12 @@ $(BUILD)/eval_base.json: $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,eval_ba
 	$(LOG)/eval_base.log $(EVALUATE) --experiment base --model $(BASE_MODEL) \
 		--server-log $(BUILD)/logs/server_base.log --out $@
 	$(call remember,eval_base)
+
+gate: $(BUILD)/eval.json ## fail unless the registered verdict is pass
+	@jq --exit-status --raw-output '"verdict: \(.verdict)", .verdict == "pass"' $< | head -1; exit $${PIPESTATUS[0]}
+
+serve: $(BUILD)/$(SERVED) ## serve the built model in the foreground (EVAL_PORT, else 8080)
+	@bin/server.sh $< $(if $(filter 0,$(EVAL_PORT)),8080,$(EVAL_PORT))
 
 # == Compare: category by category with what it wants to replace
 # Targets were registered before the first run, so that the verdict cannot be argued with.
@@ -245,4 +254,4 @@ include bin/develop.mk
 
 comma := ,
 FORCE:
-.PHONY: FORCE setup preflight plan train fuse quantize eval eval-base compare demo clean-build clean help
+.PHONY: FORCE setup preflight plan train fuse quantize eval eval-base gate serve compare demo clean-build clean help

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 
 from called import called_names
-from evaluate import read_answer
+from client import read_answer
 from finding import finding, some
 from score import EXECUTE_CODE, calls_in_text, code_of, score_answer
 from served import (
@@ -136,11 +136,11 @@ def check_instrument(tokenizer, parser: str | None, rows, tools: set[str]) -> li
         keywords = {"multi": len(wanted) > 1, "keywords": wanted}
         try:
             response = served_response(tokenizer, machine, parser, text)
-            written, calls, _ = read_answer(response, tokenizer)
+            answer = read_answer(response, tokenizer)
         except ServerError as error:
             wrong[case].append(f"{place}: {error}")
             return
-        got = score_answer(keywords, written, calls)
+        got = score_answer(keywords, answer["text"], answer["calls"])
         pairs = zip(scores, (got["score"], got["strict_score"]), strict=True)
         if any(score is not None and abs(score - value) > 1e-9 for score, value in pairs):
             wrong[case].append(

@@ -25,7 +25,7 @@ RANGES = {
     **dict.fromkeys(("STEPS_PER_EVAL", "SAVE_EVERY", "STEPS_PER_REPORT"), (int, 1, MANY)),
     **dict.fromkeys(("MAX_SEQ_LENGTH", "EVAL_CONCURRENCY"), (int, 1, MANY)),
     "VAL_BATCHES": (int, -1, MANY),
-    "SEED": (int, 0, 2**32 - 1),
+    **dict.fromkeys(("SEED", "EVAL_SEED"), (int, 0, 2**32 - 1)),
     "EVAL_MAX_TOKENS": (int, 0, MANY),
     "EVAL_PORT": (int, 0, 65535),
     **dict.fromkeys(("LEARNING_RATE", "LORA_SCALE", "EPOCHS"), (float, ABOVE_0, MANY)),

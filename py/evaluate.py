@@ -1,31 +1,42 @@
 """Ask a served model every prompt of a suite and score the answers: writes eval.json.
 
-The answers come from a real `mlx_lm server` over HTTP, as a user of the model would get them.
-What must not happen silently: another model answers (server.find_model_id), the server formats
-the prompt differently from training (prompt_tokens is compared with format_prompt), or its
-tool parser drops a call (all tokens are asked for, so the text is complete whatever it drops).
+The answers come over HTTP, as a user of the model would get them: from a real `mlx_lm server`
+started here for the model that was built, or, with --url, from any OpenAI-compatible server that
+is already running. Each answer is kept as it arrives; what an interrupted run has asked is not
+asked again.
 """
 
 import argparse
+import contextlib
 import hashlib
+import os
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import mlx_lm
-import numpy as np
 
+import answers
 from chat_format import TEMPLATE_ARGUMENTS, format_prompt, open_tokenizer
-from files import write_json
+from client import (
+    Endpoint,
+    RequestError,
+    ask,
+    check_prompt_tokens,
+    choose_model_id,
+    find_model_id,
+    read_answer,
+)
 from models import locate_model
-from score import calls_from_server, calls_in_text, score_answer
-from server import ServerError, ask, find_model_id, running_server
+from result import entry_of, progress_line, write_result
+from server import ModelServer, ServerError
 from suite import messages_of, read_suite, read_targets
+from summary import summarize
 
-BOOTSTRAP_SAMPLES = 10_000
-BOOTSTRAP_SEED = 40
+LINES = 200  # progress lines printed at most
+API_KEY = "EVAL_API_KEY"  # environment variable; a secret, so neither a setting nor an option
 
 
 def weights_sha256(model: Path) -> str:
@@ -38,194 +49,214 @@ def weights_sha256(model: Path) -> str:
     return digest.hexdigest()
 
 
-def read_answer(response: dict, tokenizer) -> tuple[str, list[dict], str]:
-    """(all the text the model wrote, its tool calls, finish_reason) of a chat completion.
-
-    The text is decoded from the token ids of the response: `content` lacks what the server took
-    for a tool call. Raises ServerError for a call that the server lost.
-    """
-    choice = response["choices"][0]
-    message, finish_reason = choice["message"], choice["finish_reason"]
-    tokens = [entry["id"] for entry in (choice.get("logprobs") or {}).get("content", [])]
-    if tokens and tokens[-1] in tokenizer.eos_token_ids:
-        tokens.pop()
-    text = tokenizer.decode(tokens) if tokens else message.get("content") or ""
-    calls = calls_from_server(message.get("tool_calls") or [])
-    written = calls_in_text(text)
-    if finish_reason == "tool_calls" and len(calls) < len(written):
-        parser = tokenizer.init_kwargs.get("tool_parser_type")
-        raise ServerError(
-            f"the server's tool parser ({parser}) dropped {len(written) - len(calls)} tool call(s);"
-            ' set "tool_parser_type": "qwen3_coder" in the model\'s tokenizer_config.json'
-        )
-    return text, calls or written, finish_reason
+def request_for(suite: dict, prompt: dict, target: dict, args) -> dict:
+    """The chat completion request that asks `prompt`."""
+    request = {
+        "model": target["served_id"],
+        "messages": messages_of(suite, prompt),
+        "max_tokens": budget(prompt, args),
+        "temperature": args.temperature,
+        "chat_template_kwargs": TEMPLATE_ARGUMENTS,
+    }
+    if target["tokenizer"]:
+        request["logprobs"] = True  # for the ids of all tokens
+    return request | ({"seed": args.seed} if args.temperature else {})
 
 
-def answer_prompt(url: str, served_id: str, tokenizer, suite: dict, prompt: dict, args) -> dict:
-    """Ask one prompt and return its entry in eval.json. Raises ServerError."""
-    messages = messages_of(suite, prompt)
-    expected_tokens = len(format_prompt(tokenizer, messages))
-    started = time.perf_counter()
-    response, attempts = ask(
-        url,
-        {
-            "model": served_id,
-            "messages": messages,
-            "max_tokens": min(prompt["max_tokens"], args.max_tokens or prompt["max_tokens"]),
-            "temperature": args.temperature,
-            "logprobs": True,
-            "chat_template_kwargs": TEMPLATE_ARGUMENTS,
-        },
-        args.timeout,
+def budget(prompt: dict, args) -> int:
+    """Tokens that the answer to `prompt` may take."""
+    return min(prompt["max_tokens"], args.max_tokens or prompt["max_tokens"])
+
+
+def answer_prompt(server, target: dict, suite: dict, prompt: dict, args, stop) -> dict:
+    """Ask one prompt; returns what is kept of its answer. Raises ServerError, RequestError."""
+    expected = target["tokenizer"] and len(
+        format_prompt(target["tokenizer"], messages_of(suite, prompt))
     )
-    seconds = time.perf_counter() - started
-    usage = response["usage"]
-    if usage["prompt_tokens"] != expected_tokens:
-        raise ServerError(
-            f"{prompt['id']}: format mismatch, the server made {usage['prompt_tokens']} tokens of"
-            f" the prompt, format_prompt() makes {expected_tokens}"
-        )
-    text, calls, finish_reason = read_answer(response, tokenizer)
+    started = time.perf_counter()
+    request = request_for(suite, prompt, target, args)
+    response, attempts = ask(server, request, args.timeout, target["headers"], stop)
+    if expected is not None:
+        check_prompt_tokens(prompt["id"], response, expected)
     return {
         "id": prompt["id"],
-        "category": prompt["category"],
-        **score_answer(prompt, text, calls),
-        "finish_reason": finish_reason,
-        "prompt_tokens": usage["prompt_tokens"],
-        "completion_tokens": usage["completion_tokens"],
-        "seconds": round(seconds, 2),
+        **read_answer(response, target["tokenizer"]),
+        "prompt_tokens": response["usage"]["prompt_tokens"],
+        "completion_tokens": response["usage"]["completion_tokens"],
+        "seconds": round(time.perf_counter() - started, 2),
         "attempts": attempts,
-        "text": text,
     }
 
 
-def answer_suite(url: str, served_id: str, tokenizer, suite: dict, args) -> list[dict]:
-    """Every prompt's entry, in the suite's order; prints one line for each as it arrives."""
-    prompts = suite["prompts"]
-    lock = threading.Lock()
-    done = 0
+def ask_suite(server, target: dict, suite: dict, places: dict, args) -> dict[str, str]:
+    """Ask every prompt that has no place in the answers yet; returns {id: error} of the failed.
 
-    def answer(prompt):
-        nonlocal done
-        entry = answer_prompt(url, served_id, tokenizer, suite, prompt, args)
-        with lock:
-            done += 1
-            print(
-                f"[{done:3}/{len(prompts)}] {entry['id']:<10} {entry['score']:4.2f}"
-                f"  {entry['format']:<12} {entry['completion_tokens']:5} tokens"
-                f" {entry['seconds']:7.1f} s"
-            )
-        return entry
-
-    with ThreadPoolExecutor(args.concurrency) as pool:
-        futures = [pool.submit(answer, prompt) for prompt in prompts]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # do not ask the rest
-            raise
-
-
-def mean(values: list[float]) -> float:
-    return round(sum(values) / len(values), 4)
-
-
-def bootstrap_interval(scores: list[float]) -> list[float]:
-    """95% percentile bootstrap interval of the mean of `scores`, with a fixed seed."""
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    samples = rng.choice(np.array(scores), (BOOTSTRAP_SAMPLES, len(scores))).mean(axis=1)
-    low, high = np.percentile(samples, [2.5, 97.5])
-    return [round(float(low), 4), round(float(high), 4)]
-
-
-def summarize(prompts: list[dict], targets: dict) -> dict:
-    """Categories, totals, interval and verdict of scored prompts.
-
-    The verdict is "pass" when the total and every category meet their registered targets.
+    Adds each answer to the file of answers, and its place to `places`, as it arrives.
     """
-    categories = {}
-    for prompt in prompts:
-        categories.setdefault(prompt["category"], []).append(prompt)
-    summary = {
-        name: {
-            "n": len(members),
-            "score": mean([p["score"] for p in members]),
-            "strict_score": mean([p["strict_score"] for p in members]),
-        }
-        for name, members in categories.items()
-    }
-    overall = mean([p["score"] for p in prompts])
-    met = overall >= targets["overall"] and all(
-        summary[name]["score"] >= target
-        for name, target in targets["categories"].items()
-        if name in summary
-    )
+    pending = [prompt for prompt in suite["prompts"] if prompt["id"] not in places]
+    total, every = len(suite["prompts"]), max(1, len(suite["prompts"]) // LINES)
+    errors, stop = {}, threading.Event()
+    pool = ThreadPoolExecutor(args.concurrency)
+    running = {}
+
+    def collect(futures):
+        for future in futures:
+            prompt = running.pop(future)
+            try:
+                answer = future.result()
+            except RequestError as error:
+                errors[prompt["id"]] = str(error)
+                print(f"{prompt['id']}: no answer: {error}", flush=True)
+                continue
+            places[prompt["id"]] = answers.append(args.answers, answer)
+            done = len(places) + len(errors)
+            if done % every == 0 or done == total:
+                print(progress_line(done, total, prompt, answer), flush=True)
+
+    try:
+        for prompt in pending:
+            future = pool.submit(answer_prompt, server, target, suite, prompt, args, stop)
+            running[future] = prompt
+            if len(running) >= 2 * args.concurrency:  # a few waiting, never all of a long suite
+                collect(wait(running, return_when=FIRST_COMPLETED).done)
+        while running:
+            collect(wait(running, return_when=FIRST_COMPLETED).done)
+    finally:
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+    return errors
+
+
+def describe_target(args) -> dict:
+    """Who is asked: {model, served, tokenizer, headers, tool_parser}; no server yet."""
+    if args.url:
+        key = os.environ.get(API_KEY)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return {"served": None, "tokenizer": None, "headers": headers, "sha256": None}
+    model = locate_model(args.model)
+    served = args.serve or model
     return {
-        "categories": summary,
-        "overall": overall,
-        "strict_overall": mean([p["strict_score"] for p in prompts]),
-        "ci95": bootstrap_interval([p["score"] for p in prompts]),
-        "verdict": "pass" if met else "fail",
+        "served": served,
+        "tokenizer": open_tokenizer(served),
+        "headers": {},
+        "sha256": weights_sha256(model),
     }
+
+
+def answers_key(args, target: dict, suite_sha256: str) -> dict:
+    """What must be equal for a kept answer to be of use."""
+    return {
+        "weights": target["sha256"] or f"{args.url} {args.served_model}",
+        "served": str(target["served"]),
+        "suite": suite_sha256,
+        "temperature": args.temperature,
+        "max_tokens": args.max_tokens,
+        "seed": args.seed,
+        "mlx_lm": mlx_lm.__version__,
+        **TEMPLATE_ARGUMENTS,
+    }
+
+
+@contextlib.contextmanager
+def serving(args, target: dict):
+    """The server to ask, with target["served_id"] set to the one model to ask it for."""
+    server = Endpoint(args.url) if args.url else ModelServer(*server_arguments(args, target))
+    with server:
+        target["served_id"] = (
+            choose_model_id(server.url, args.served_model, target["headers"])
+            if args.url
+            else find_model_id(server.url, target["served"])
+        )
+        yield server
+
+
+def server_arguments(args, target: dict) -> tuple:
+    return target["served"], args.port, args.server_log
 
 
 def evaluate(args) -> dict:
-    """The content of eval.json. Raises ValueError for bad input, ServerError for a bad server."""
+    """Write eval.json; returns its totals. Raises ValueError for bad input, ServerError."""
     started = time.perf_counter()
     suite = read_suite(args.suite)
     targets = read_targets(args.targets)
-    model = locate_model(args.model)
-    served = args.serve or model
-    tokenizer = open_tokenizer(served)
-    with running_server(served, args.port, args.server_log) as url:
-        served_id = find_model_id(url, served)
-        answers = answer_suite(url, served_id, tokenizer, suite, args)
-    return {
+    target = describe_target(args)
+    suite_sha256 = hashlib.sha256(args.suite.read_bytes()).hexdigest()
+    args.answers = args.out.with_name(args.out.stem + ".answers.jsonl")
+    places = answers.read_places(args.answers, answers_key(args, target, suite_sha256))
+    if places:
+        print(f"{len(places)} of {len(suite['prompts'])} prompts are answered already", flush=True)
+    kept = len(places)
+    with serving(args, target) as server:
+        asked = time.perf_counter()
+        errors = ask_suite(server, target, suite, places, args)
+        seconds = time.perf_counter() - asked
+    tokenizer = target["tokenizer"]
+    head = {
         "schema": 1,
         "experiment": args.experiment,
         "model": {
-            "path": args.model,
-            "weights_sha256": weights_sha256(model),
-            "served_id": served_id,
+            "path": args.model or args.url,
+            "weights_sha256": target["sha256"],
+            "served_id": target["served_id"],
         },
-        "suite": {
-            "name": suite["name"],
-            "sha256": hashlib.sha256(args.suite.read_bytes()).hexdigest(),
-            "n": len(suite["prompts"]),
-        },
+        "suite": {"name": suite["name"], "sha256": suite_sha256, "n": len(suite["prompts"])},
         "settings": {
             "temperature": args.temperature,
             "max_tokens": args.max_tokens,
             "concurrency": args.concurrency,
-            "float32_twin": served != model,
+            "seed": args.seed,
+            "float32_twin": bool(args.serve) and args.serve != Path(args.model),
             **TEMPLATE_ARGUMENTS,
         },
         "server": {
-            "kind": "mlx_lm.server",
-            "version": mlx_lm.__version__,
-            "tool_parser": tokenizer.init_kwargs.get("tool_parser_type"),
+            "kind": "mlx_lm.server" if tokenizer else "openai",
+            "version": mlx_lm.__version__ if tokenizer else None,
+            "tool_parser": tokenizer.init_kwargs.get("tool_parser_type") if tokenizer else None,
         },
-        "prompts": answers,
-        **summarize(answers, targets),
-        "seconds": round(time.perf_counter() - started, 1),
     }
+    tokens = 0
+
+    def entries():
+        nonlocal tokens
+        for prompt in suite["prompts"]:
+            place = places.get(prompt["id"])
+            answer = None if place is None else answers.read_at(args.answers, place)
+            tokens += answer["completion_tokens"] if answer else 0
+            yield entry_of(prompt, answer, errors.get(prompt["id"], ""))
+
+    def tail_of(scored):
+        total = {"seconds": round(time.perf_counter() - started, 1)}
+        if not kept:  # else only a part of the tokens was made in this time
+            total["tokens_per_second"] = round(tokens / seconds, 1)
+        return summarize(scored, targets) | total
+
+    result = write_result(args.out, head, entries(), tail_of)
+    if not errors:
+        args.answers.unlink()
+    return result
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="model that is scored: a path or a hub id")
-    parser.add_argument("--serve", type=Path, help="its float32 twin, served in its place")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--model", default="", help="model that is scored: a path or a hub id")
+    who.add_argument("--url", default="", help="an OpenAI-compatible server that is running")
+    parser.add_argument("--serve", type=Path, help="the model's float32 twin, served in its place")
+    parser.add_argument("--served-model", default="", help="which model of --url to ask")
     parser.add_argument("--suite", type=Path, required=True)
     parser.add_argument("--targets", type=Path, required=True, help="JSON with 'targets'")
     parser.add_argument("--out", type=Path, required=True, help="eval.json to write")
-    parser.add_argument("--server-log", type=Path, required=True)
+    parser.add_argument("--server-log", type=Path, help="default: server.log beside --out")
     parser.add_argument("--experiment", default="", help="name to record")
     parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--seed", type=int, default=0, help="of sampling, above temperature 0")
     parser.add_argument("--max-tokens", type=int, default=0, help="0: each prompt's own budget")
     parser.add_argument("--concurrency", type=int, default=8, help="requests in flight")
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one answer")
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.server_log = args.server_log or args.out.with_name("server.log")
+    return args
 
 
 def main() -> int:
@@ -239,14 +270,17 @@ def main() -> int:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("evaluate: interrupted; nothing was written", file=sys.stderr)
+        print("evaluate: interrupted; the answers so far are kept", file=sys.stderr)
         return 130
-    write_json(args.out, result)
     low, high = result["ci95"]
     print(
         f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}),"
         f" strict {result['strict_overall']:.1%}, {result['seconds']:.0f} s: {args.out}"
     )
+    if "errors" in result:
+        text = f"{result['errors']} prompts have no answer; asked again, only they are asked"
+        print(f"evaluate: {text}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -17,7 +17,20 @@ from called import called_names
 
 PASS_SCORE = 0.5
 EXECUTE_CODE = "execute_code"
+PARSERS = {"qwen3_coder": qwen3_coder, "json_tools": json_tools}
 TOOL_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+
+
+def parse_call(body: str) -> tuple[str, dict] | None:
+    """(parser's name, {"name", "arguments"}) of the text of one call; None if it is no call."""
+    for name, parser in PARSERS.items():
+        try:
+            call = parser.parse_tool_call(body.strip())
+        except ValueError:
+            continue
+        if isinstance(call, dict) and isinstance(call.get("arguments"), dict):
+            return name, call
+    return None
 
 
 def calls_in_text(text: str) -> list[dict]:
@@ -26,29 +39,25 @@ def calls_in_text(text: str) -> list[dict]:
     Reads both formats that Qwen models write, with mlx-lm's own parsers; a call cut off in the
     middle is no call.
     """
-    calls = []
-    for body in TOOL_CALL.findall(text):
-        for parser in (qwen3_coder, json_tools):
-            try:
-                call = parser.parse_tool_call(body.strip())
-            except ValueError:
-                continue
-            if isinstance(call, dict) and isinstance(call.get("arguments"), dict):
-                calls.append(call)
-                break
-    return calls
+    return [found[1] for body in TOOL_CALL.findall(text) if (found := parse_call(body))]
+
+
+def parser_of(text: str) -> str:
+    """The value of tool_parser_type that reads the first call in `text`; "" without a call."""
+    return next((found[0] for b in TOOL_CALL.findall(text) if (found := parse_call(b))), "")
 
 
 def calls_from_server(tool_calls: list[dict]) -> list[dict]:
     """The `tool_calls` of an OpenAI-style message, as {"name", "arguments"}."""
     calls = []
     for call in tool_calls:
-        function = call.get("function", {})
+        function = call.get("function") or {}
         try:
             arguments = json.loads(function.get("arguments") or "{}")
-        except ValueError:
+        except (ValueError, TypeError):
             arguments = {}
-        calls.append({"name": function.get("name", ""), "arguments": arguments})
+        arguments = arguments if isinstance(arguments, dict) else {}
+        calls.append({"name": str(function.get("name") or ""), "arguments": arguments})
     return calls
 
 

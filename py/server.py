@@ -1,10 +1,11 @@
-"""Start `mlx_lm server` for one model, find that model's id, and ask it questions over HTTP."""
+"""The life of one `mlx_lm server`: started, watched, revived if it crashes, gone at the end."""
 
 import contextlib
 import json
 import os
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +13,7 @@ from pathlib import Path
 
 SERVER = Path(__file__).resolve().parent.parent / "bin" / "server.sh"
 START_SECONDS = 120
-RETRY_WAITS = (1, 4)  # seconds before the second and the third attempt
+RESTARTS = 2
 
 
 class ServerError(Exception):
@@ -32,32 +33,86 @@ def choose_port(port: int) -> int:
         return probe.getsockname()[1]
 
 
-@contextlib.contextmanager
-def running_server(model: Path, port: int, log: Path):
-    """Serve the model directory `model`; yields the base URL; the server is gone afterwards.
+def get_json(url: str, timeout: float = 10) -> dict:
+    """The JSON object at `url`; OSError when it cannot be had, ValueError if it is not JSON."""
+    with urllib.request.urlopen(url, timeout=timeout) as response:
+        return json.load(response)
+
+
+class ModelServer:
+    """`mlx_lm server` for the model directory `model`, as a context manager.
 
     bin/server.sh keeps the server alive only while we hold its standard input, so it ends even
-    when this process is killed.
+    when this process is killed. `url` is where it listens; after a crash another.
     """
-    port = choose_port(port)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    # A group of its own: on Ctrl-C we end it after our own clean-up, not in the middle of it.
-    process = subprocess.Popen(
-        [str(SERVER), str(model), str(port), str(log)],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_healthy(url, process, log)
-        yield url
-    finally:
-        process.stdin.close()
+
+    def __init__(self, model: Path, port: int, log: Path):
+        self.model, self.port, self.log = model, port, log
+        self.starts = 0
+        self.lock = threading.Lock()
+
+    def __enter__(self):
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process and wait until it answers. Raises ServerError, ValueError."""
+        port = choose_port(self.port)
+        self.starts += 1
+        # A group of its own: on Ctrl-C we end it after our own clean-up, not in the middle of it.
+        self.process = subprocess.Popen(
+            [str(SERVER), str(self.model), str(port), str(self.log)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.url = f"http://127.0.0.1:{port}"
+        wait_until_healthy(self.url, self.process, self.log)
+
+    def stop(self) -> None:
+        """End the process; kill it when it does not go by itself."""
+        process = getattr(self, "process", None)
+        if process is None:
+            return
+        with contextlib.suppress(OSError):
+            process.stdin.close()
         try:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             process.wait()
+
+    def revive(self, starts: int) -> None:
+        """Start the server again if it has crashed; `starts` is its count before the failure.
+
+        Many requests fail at once when a server goes: only the first of them starts it again.
+        Raises ServerError when it has crashed too often.
+        """
+        with self.lock:
+            if self.starts != starts or self.process.poll() is None and is_healthy(self.url):
+                return
+            if self.starts > RESTARTS:
+                raise ServerError(f"the server crashed {self.starts} times; see {self.log}")
+            self.stop()
+            self.start()
+
+
+def is_healthy(url: str) -> bool:
+    """Does the server say that it can generate? /health is 503 once its generating thread died."""
+    try:
+        get_json(f"{url}/health")
+    except urllib.error.HTTPError:
+        return False
+    except (OSError, ValueError):  # busy or gone: whether it is gone, its process says
+        return True
+    return True
 
 
 def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
@@ -77,50 +132,3 @@ def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
         except OSError:  # not listening yet
             time.sleep(0.05)
     raise ServerError(f"the server did not answer within {START_SECONDS} s; see the end of {log}")
-
-
-def get_json(url: str, timeout: float = 10) -> dict:
-    """The JSON object at `url`; OSError when it cannot be had, ValueError if it is not JSON."""
-    with urllib.request.urlopen(url, timeout=timeout) as response:
-        return json.load(response)
-
-
-def find_model_id(url: str, model: Path) -> str:
-    """The id under which the server lists `model`: its resolved path, and nothing else.
-
-    mlx_lm server lists every model in the Hugging Face cache before the one it was started
-    with, and a request that names another id makes it load that other model: taking the first
-    id scores the wrong model. Raises ServerError when the path is not listed.
-    """
-    wanted = str(Path(model).resolve())
-    listed = [entry["id"] for entry in get_json(f"{url}/v1/models")["data"]]
-    if wanted not in listed:
-        raise ServerError(
-            f"the server at {url} does not list {wanted} (it lists {', '.join(listed) or 'none'});"
-            " refusing to evaluate another model"
-        )
-    return wanted
-
-
-def ask(url: str, request: dict, timeout: float) -> tuple[dict, int]:
-    """POST a chat completion; returns (response, attempts). Raises ServerError in the end.
-
-    Cut connections, timeouts and 5xx are tried again; a refused request (4xx) is not.
-    """
-    body = json.dumps(request).encode()
-    post = urllib.request.Request(
-        f"{url}/v1/chat/completions", body, {"Content-Type": "application/json"}
-    )
-    for attempt in range(1, len(RETRY_WAITS) + 2):
-        try:
-            with urllib.request.urlopen(post, timeout=timeout) as response:
-                return json.load(response), attempt
-        except urllib.error.HTTPError as error:
-            reason = f"HTTP {error.code}: {error.read(300).decode(errors='replace')}"
-            if error.code < 500:
-                raise ServerError(reason) from error
-        except (OSError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}"
-        if attempt <= len(RETRY_WAITS):
-            time.sleep(RETRY_WAITS[attempt - 1])
-    raise ServerError(f"no answer after {attempt} attempts ({reason})")

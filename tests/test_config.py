@@ -123,5 +123,5 @@ def test_demo_is_eval_with_the_demo_config(make):
 
 
 def test_a_number_that_is_none_is_named():
-    with pytest.raises(ValueError, match="ITERS=many: expected a number"):
+    with pytest.raises(ValueError, match="ITERS=many: expected a whole number"):
         number({"ITERS": "many"}, "ITERS")

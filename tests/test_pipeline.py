@@ -119,7 +119,7 @@ def test_eval_json_follows_the_contract(built):
     result = json.loads((build / "eval.json").read_text())
     assert " ".join(result) == (
         "schema experiment model suite settings server prompts categories overall strict_overall"
-        " ci95 verdict seconds"
+        " ci95 verdict seconds tokens_per_second"
     )
     suite = build.parent / "suite.json"
     assert result["suite"]["sha256"] == hashlib.sha256(suite.read_bytes()).hexdigest()

@@ -11,9 +11,9 @@ import shutil
 import pytest
 
 from chat_format import TEMPLATE_ARGUMENTS, encode, open_tokenizer, render_prompt
-from evaluate import read_answer
+from client import ask, find_model_id, read_answer
 from served import make_machine, served_response
-from server import ServerError, ask, find_model_id, running_server
+from server import ModelServer, ServerError
 
 CALL = (
     "<tool_call><function=execute_code>\n<parameter=code>\nprint(1)\n</parameter>\n"
@@ -93,8 +93,8 @@ def answered(request, taught, tmp_path_factory):
     """(parser, tokenizer, {prompt: the real server's response}) with one parser."""
     set_parser(taught, request.param)
     log = tmp_path_factory.mktemp("server") / "server.log"
-    with running_server(taught, 0, log) as url:
-        served_id = find_model_id(url, taught)
+    with ModelServer(taught, 0, log) as server:
+        served_id = find_model_id(server.url, taught)
         request_body = {
             "model": served_id,
             "max_tokens": 120,
@@ -103,7 +103,9 @@ def answered(request, taught, tmp_path_factory):
             "chat_template_kwargs": TEMPLATE_ARGUMENTS,
         }
         responses = {
-            prompt: ask(url, request_body | {"messages": [{"role": "user", "content": prompt}]}, 60)
+            prompt: ask(
+                server, request_body | {"messages": [{"role": "user", "content": prompt}]}, 60
+            )
             for prompt in ANSWERS
         }
     responses = {prompt: response for prompt, (response, _) in responses.items()}
@@ -125,8 +127,11 @@ def test_served_response_is_what_the_server_says(answered, prompt):
 def test_a_call_that_the_server_drops_stops_the_evaluation(answered):
     parser, tokenizer, responses = answered
     dropped = "json" if parser == "qwen3_coder" else "tagged"
-    with pytest.raises(ServerError, match=f"tool parser \\({parser}\\) dropped 1 tool call"):
+    with pytest.raises(ServerError, match=f"tool parser \\({parser}\\) dropped 1") as stopped:
         read_answer(responses[dropped], tokenizer)
+    right = "json_tools" if parser == "qwen3_coder" else "qwen3_coder"
+    assert f'set "tool_parser_type": "{right}"' in str(stopped.value)
     kept = "tagged" if parser == "qwen3_coder" else "json"
-    text, calls, finish_reason = read_answer(responses[kept], tokenizer)
-    assert (text, len(calls), finish_reason) == (ANSWERS[kept], 1, "tool_calls")
+    answer = read_answer(responses[kept], tokenizer)
+    assert (answer["text"], len(answer["calls"])) == (ANSWERS[kept], 1)
+    assert answer["finish_reason"] == "tool_calls"

@@ -12,9 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+import client
 import server
+from client import Endpoint, RequestError, ask, find_model_id
 from conftest import ROOT
-from server import ServerError, ask, find_model_id, get_json, running_server
+from server import ModelServer, ServerError, get_json
 
 
 @contextmanager
@@ -63,29 +65,34 @@ def test_a_server_that_does_not_list_the_path_is_refused(tmp_path, ids):
 
 
 def test_a_failing_request_is_tried_again_a_bounded_number_of_times(monkeypatch):
-    monkeypatch.setattr(server, "RETRY_WAITS", (0, 0))
-    with fake_server([(500, "no"), (200, "garbage"), (200, '{"ok": 1}')]) as url:
-        assert ask(url, {}, timeout=5) == ({"ok": 1}, 3)
+    monkeypatch.setattr(client, "RETRY_WAITS", (0, 0, 0))
+    good = {
+        "choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+    }
+    with fake_server([(500, "no"), (200, "garbage"), (200, "{}"), (200, json.dumps(good))]) as url:
+        assert ask(Endpoint(url), {}, timeout=5) == (good, 4)
     with (
         fake_server([(503, "never")]) as url,
-        pytest.raises(ServerError, match="no answer after 3 attempts .HTTP 503: never"),
+        pytest.raises(RequestError, match="no answer after 4 attempts .HTTP 503: never"),
     ):
-        ask(url, {}, timeout=5)
+        ask(Endpoint(url), {}, timeout=5)
 
 
 def test_a_refused_request_is_not_repeated():
     with (
         fake_server([(400, "bad"), (200, "{}")]) as url,
-        pytest.raises(ServerError, match="HTTP 400"),
+        pytest.raises(RequestError, match="HTTP 400"),
     ):
-        ask(url, {}, timeout=5)
+        ask(Endpoint(url), {}, timeout=5)
 
 
 def test_a_real_server_lists_one_model_and_is_gone_afterwards(tiny_model, tmp_path, monkeypatch):
     """A decoy in the user's model cache is not even listed: the server sees an empty cache."""
     make_decoy(tmp_path / "cache", "org/decoy")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-    with running_server(tiny_model, 0, tmp_path / "log/server.log") as url:
+    with ModelServer(tiny_model, 0, tmp_path / "log/server.log") as server:
+        url = server.url
         listed = [entry["id"] for entry in get_json(f"{url}/v1/models")["data"]]
         assert listed == [str(tiny_model.resolve())]
     with pytest.raises(OSError):
@@ -127,18 +134,18 @@ def test_the_decoy_would_be_listed_first(tiny_model, tmp_path):
 def test_a_model_that_cannot_be_loaded_is_said(tmp_path):
     (tmp_path / "model").mkdir()
     with (
-        pytest.raises(ServerError, match="could not load the model|generation thread died"),
-        running_server(tmp_path / "model", 0, tmp_path / "server.log") as url,
+        pytest.raises(ServerError, match="could not load the model"),
+        ModelServer(tmp_path / "model", 0, tmp_path / "server.log") as server,
     ):
-        ask(url, {"model": str(tmp_path / "model"), "messages": []}, timeout=20)
+        ask(server, {"model": str(tmp_path / "model"), "messages": []}, timeout=20)
 
 
 def test_the_server_goes_when_its_parent_is_killed(tiny_model, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from server import running_server\n"
+        "import sys; from pathlib import Path; from server import ModelServer\n"
         "model, log = map(Path, sys.argv[1:])\n"
-        "with running_server(model, 0, log) as url:\n"
-        "    print(url, flush=True); sys.stdin.read()\n"
+        "with ModelServer(model, 0, log) as server:\n"
+        "    print(server.url, flush=True); sys.stdin.read()\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", code, tiny_model, tmp_path / "log"],

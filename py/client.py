@@ -1,0 +1,187 @@
+"""Ask an OpenAI-compatible server, and read all of its answer.
+
+What must not happen silently: another model answers (find_model_id), the server formats the
+prompt in another way than training did (check_prompt_tokens), or its tool parser drops a call
+(read_answer: the text is decoded from the response's token ids, so that it is complete).
+"""
+
+import http.client
+import json
+import re
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from score import calls_from_server, calls_in_text, parser_of
+from server import ServerError, get_json
+
+RETRY_WAITS = (1, 3, 9)  # seconds before the second, third and fourth attempt
+THINKING = re.compile(r"\s*(?:<think>)?(.*?)</think>\s*", re.DOTALL)
+
+
+class RequestError(Exception):
+    """One prompt got no answer. Its text is one line; others may still be answered."""
+
+
+class Endpoint:
+    """A server that somebody else runs: EVAL_URL. What it does when it crashes is their affair."""
+
+    starts = 1
+
+    def __init__(self, url: str):
+        self.url = url.rstrip("/").removesuffix("/v1")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def revive(self, starts: int) -> None:
+        """Nothing can be done here."""
+
+
+def listed_models(url: str, headers: dict) -> list[str]:
+    """Ids that the server lists. Raises ServerError when it does not answer as such a server."""
+    request = urllib.request.Request(f"{url}/v1/models", headers=headers)
+    try:
+        return [entry["id"] for entry in get_json(request)["data"]]
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+        raise ServerError(f"{url}/v1/models: no list of models ({error})") from error
+
+
+def find_model_id(url: str, model: Path) -> str:
+    """The id under which our server lists `model`: its resolved path, and nothing else.
+
+    mlx_lm server lists every model in the Hugging Face cache before the one it was started
+    with, and a request that names another id makes it load that other model: taking the first
+    id scores the wrong model. Raises ServerError when the path is not listed.
+    """
+    wanted = str(Path(model).resolve())
+    listed = listed_models(url, {})
+    if wanted not in listed:
+        raise ServerError(
+            f"the server at {url} does not list {wanted} (it lists {', '.join(listed) or 'none'});"
+            " refusing to evaluate another model"
+        )
+    return wanted
+
+
+def choose_model_id(url: str, name: str, headers: dict) -> str:
+    """The id to ask somebody else's server for: `name`, or "" for the only one it lists.
+
+    Raises ServerError when that leaves a choice, or names what is not there.
+    """
+    listed = listed_models(url, headers)
+    if not name and len(listed) == 1:
+        return listed[0]
+    if name in listed:
+        return name
+    what = f"does not list EVAL_MODEL={name}" if name else f"lists {len(listed)} models"
+    raise ServerError(f"{url} {what}; name one of: {', '.join(listed) or 'none'}")
+
+
+def ask(
+    server, request: dict, timeout: float, headers: dict | None = None, stop=None
+) -> tuple[dict, int]:
+    """POST a chat completion to a ModelServer or Endpoint; returns (response, attempts).
+
+    Cut connections, timeouts, 5xx and answers that are none are tried again, a refused request
+    (4xx) is not; a crashed server of ours is started again. Raises RequestError in the end, or as
+    soon as the event `stop` is set, and ServerError when the server cannot be started.
+    """
+    stop = stop or threading.Event()
+    body = json.dumps(request).encode()
+    for attempt in range(1, len(RETRY_WAITS) + 2):
+        starts = server.starts
+        post = urllib.request.Request(
+            f"{server.url}/v1/chat/completions",
+            body,
+            {"Content-Type": "application/json", **(headers or {})},
+        )
+        try:
+            with urllib.request.urlopen(post, timeout=timeout) as stream:
+                response = json.load(stream)
+            check_response(response)
+            return response, attempt
+        except urllib.error.HTTPError as error:
+            text = " ".join(error.read(300).decode(errors="replace").split())
+            reason = f"HTTP {error.code}: {text}"
+            if error.code < 500 and error.code not in (408, 429):
+                raise RequestError(reason) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = f"{type(error).__name__}: {error}"
+        if not stop.is_set():
+            server.revive(starts)
+        if attempt > len(RETRY_WAITS) or stop.wait(RETRY_WAITS[attempt - 1]):
+            break
+    raise RequestError(f"no answer after {attempt} attempts ({reason})")
+
+
+def check_response(response) -> None:
+    """Raise ValueError when `response` is no chat completion."""
+    try:
+        choice = response["choices"][0]
+        message, usage = choice["message"], response["usage"]
+        good = isinstance(message, dict) and isinstance(choice["finish_reason"], str)
+        good = good and all(
+            type(usage[key]) is int for key in ("prompt_tokens", "completion_tokens")
+        )
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"the answer is no chat completion (no {error})") from error
+    if not good:
+        raise ValueError("the answer is no chat completion")
+
+
+def check_prompt_tokens(id: str, response: dict, expected: int) -> None:
+    """Raise ServerError when the server made another number of tokens of the prompt than we do."""
+    found = response["usage"]["prompt_tokens"]
+    if found != expected:
+        raise ServerError(
+            f"{id}: format mismatch, the server made {found} tokens of the prompt, format_prompt()"
+            f" makes {expected}"
+        )
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    """(thinking, answer) of a text; thinking that never ends has no answer."""
+    if match := THINKING.match(text):
+        return match[1].strip(), text[match.end() :]
+    if text.lstrip().startswith("<think>"):
+        return text.lstrip().removeprefix("<think>").strip(), ""
+    return "", text
+
+
+def read_answer(response: dict, tokenizer=None) -> dict:
+    """{text, thinking, calls, finish_reason} of a chat completion.
+
+    With `tokenizer` the text is decoded from the token ids of the response: `content` lacks what
+    the server took for a tool call. Calls come from `tool_calls`, else from the text. Raises
+    ServerError for a call that stands in the text and that the server lost.
+    """
+    choice = response["choices"][0]
+    message, finish_reason = choice["message"], choice["finish_reason"]
+    thinking = message.get("reasoning") or message.get("reasoning_content") or ""
+    text = message.get("content") or ""
+    tokens = [entry["id"] for entry in (choice.get("logprobs") or {}).get("content") or []]
+    if tokenizer and tokens:
+        if tokens[-1] in tokenizer.eos_token_ids:
+            tokens.pop()
+        thinking, text = split_thinking(tokenizer.decode(tokens))
+    elif not thinking:
+        thinking, text = split_thinking(text)
+    calls = calls_from_server(message.get("tool_calls") or [])
+    written = calls_in_text(text)
+    if tokenizer and finish_reason == "tool_calls" and len(calls) < len(written):
+        parser = tokenizer.init_kwargs.get("tool_parser_type")
+        raise ServerError(
+            f"the server's tool parser ({parser}) dropped {len(written) - len(calls)} tool call(s);"
+            f' set "tool_parser_type": "{parser_of(text)}" in the model\'s tokenizer_config.json'
+        )
+    return {
+        "text": text,
+        "thinking": thinking,
+        "calls": calls or written,
+        "finish_reason": finish_reason,
+    }
