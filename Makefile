@@ -93,13 +93,15 @@ build/demo/base: py/embedded_model.py | .venv/embedded.installed
 # tool parser, scorer, rows, arithmetic, disk and memory are checked before anything is trained;
 # warnings say what a score will not tell. STRICT=1 makes failures of them.
 
+PREFLIGHT := $(wildcard py/check_*.py) $(addprefix py/,preflight.py rows.py chat_format.py served.py shapes.py score.py called.py) \
+	$(foreach model,$(BASE_MODEL) $(REFERENCE_MODEL),$(wildcard $(model)/*.json $(model)/*.jinja))
 preflight_keys := $(filter-out EVAL_% BASELINE TARGETS,$(KEYS)) EVAL_EXACT
 
 preflight: $(BUILD)/preflight.ok ## check tokenizer, template, parser, data and plan before training
 	@$(if $(DONE),,echo "Nothing to do: $< is up to date; $(BUILD)/preflight.json has what was found.")
 
 $(BUILD)/preflight.ok: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) \
-		py/preflight.py $(wildcard py/check_*.py) $(call changed,preflight) | $(BUILD)/logs $(EMBEDDED)
+		$(PREFLIGHT) $(call changed,preflight) | $(BUILD)/logs $(EMBEDDED)
 	$(call begin,preflight: is $(CONFIG) worth an evening?)
 	@rm -f $@
 	bin/python py/preflight.py --config $(CONFIG) --out $(BUILD)

@@ -8,9 +8,8 @@ of the first, token by token, and the evaluation stops when the server counts ot
 
 from pathlib import Path
 
-from jinja2 import TemplateError
 from mlx_lm.tokenizer_utils import TokenizerWrapper
-from mlx_lm.utils import load_tokenizer
+from mlx_lm.utils import load_config, load_tokenizer
 from transformers import AutoTokenizer
 
 from files import read_json
@@ -28,16 +27,18 @@ def open_tokenizer(folder: Path, served: bool = True):
     if not (folder / "tokenizer_config.json").is_file():
         raise ValueError(f"{folder}: no tokenizer_config.json; not a model directory")
     read_json(folder / "tokenizer_config.json")
-    eos_token_ids = read_json(folder / "config.json").get("eos_token_id") if served else None
+    if served:
+        read_json(folder / "config.json")
     try:
         if served:
-            return load_tokenizer(folder, eos_token_ids=eos_token_ids)
+            # load_config lets generation_config.json have the last word on the end tokens.
+            return load_tokenizer(folder, eos_token_ids=load_config(folder).get("eos_token_id"))
         return TokenizerWrapper(AutoTokenizer.from_pretrained(folder))
     except Exception as error:  # the libraries below raise many kinds, some of them bare
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{folder}: the tokenizer cannot be read ({type(error).__name__}: {reason});"
-            " fetch the model again"
+            " mend its files or fetch the model again"
         ) from error
 
 
@@ -45,7 +46,7 @@ def render(tokenizer, messages: list[dict], **arguments) -> str:
     """`messages` through the chat template. Raises ValueError when the template refuses them."""
     try:
         return tokenizer.apply_chat_template(messages, tokenize=False, **arguments)
-    except (TemplateError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # a template is a program: it can fail in any way
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"the chat template refuses the messages ({reason})") from error
 

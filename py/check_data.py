@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from called import called_names, is_python
-from check_served import answers, call_starts
+from check_served import answers, count_calls
 from finding import finding, some
 from rows import read_rows
 from score import EXECUTE_CODE, calls_in_text, code_of
@@ -49,9 +49,11 @@ def sha256_of(path: Path) -> str:
 
 def check_checksum(checksums: str, file: Path) -> list[dict]:
     """Are the bytes of a split the pinned ones? Nothing is found where CHECKSUMS=none."""
-    pinned = None if checksums == "none" else pinned_checksum(Path(checksums), file)
-    if pinned is None:
+    if checksums == "none":
         return []
+    pinned = pinned_checksum(Path(checksums), file)
+    if pinned is None:
+        raise ValueError(f"{checksums}: lists no {file.name}; CHECKSUMS=none pins nothing")
     found = sha256_of(file)
     return [
         finding(
@@ -214,17 +216,17 @@ def check_system_prompts(rows, suite: dict) -> list[dict]:
     ]
 
 
-def check_masked_calls(rows, facts: dict) -> tuple[list[dict], dict]:
+def check_masked_calls(rows, tags: tuple[str, str], facts: dict) -> tuple[list[dict], dict]:
     """Which tool calls does --mask-prompt keep out of the loss? It trains the last message only.
 
     Rows that EXPAND_TURNS made of one conversation follow each other and have its place: a call
-    is trained when one of them ends with it. `facts` are those of check_rows.
+    is trained when one of them ends with it. `tags` stand around a call, `facts` are those of
+    check_rows.
     """
-    start = call_starts()
     with_calls, untrained, calls, masked = 0, 0, 0, 0
     for _, conversation in itertools.groupby(rows, key=lambda row: row[0]):
         counts = [
-            [len(start.findall(m["content"])) for m in messages if m["role"] == "assistant"]
+            [count_calls(m["content"], tags) for m in messages if m["role"] == "assistant"]
             for _, messages in conversation
         ]
         trained, written = sum(turns[-1] for turns in counts), sum(counts[-1])
@@ -237,7 +239,7 @@ def check_masked_calls(rows, facts: dict) -> tuple[list[dict], dict]:
     return [
         finding(
             "data.masked_calls",
-            "warn" if masked else "ok",
+            "fail" if untrained == with_calls else "warn" if masked else "ok",
             "tool calls that --mask-prompt trains",
             f"{untrained:,} of {with_calls:,} rows with a call have it in an earlier turn only,"
             f" outside the loss ({masked:,} of {calls:,} calls); {supervised}"

@@ -75,6 +75,20 @@ def check_arithmetic(settings: dict, rows: int, model: dict) -> tuple[list[dict]
     return findings, {"plan": plan}
 
 
+def check_vocabulary(largest: int, model: dict) -> list[dict]:
+    """Has the model an embedding for every token id of the rows? mlx reads beyond it unchecked."""
+    rows = model["embeddings"]
+    return [
+        finding(
+            "model.vocabulary",
+            "ok" if largest < rows else "fail",
+            "token ids of the rows against the model's embedding",
+            f"largest id {largest:,}, the embedding has {rows:,} rows",
+            "tokenizer and weights of BASE_MODEL are not of one model: fetch it again",
+        )
+    ]
+
+
 def existing_parent(path: Path) -> Path:
     """`path`, or the nearest folder above it that exists."""
     path = path.absolute()

@@ -36,10 +36,23 @@ def answers(rows):
                 yield place, message["content"]
 
 
-def call_starts() -> re.Pattern:
-    """Matches the beginning of a tool call of any format that mlx-lm knows."""
-    starts = {tags(name)[0] for name in tool_parsers()}
-    return re.compile("|".join(map(re.escape, sorted(starts, key=len, reverse=True))))
+def count_calls(text: str, pair: tuple[str, str]) -> int:
+    """How many whole tool calls between the tags `pair` stand in `text`."""
+    start, end = pair
+    return len(re.findall(re.escape(start) + ".*?" + re.escape(end), text, re.DOTALL))
+
+
+def find_tags(rows) -> tuple[tuple[str, str] | None, int]:
+    """(the tags that the rows write their tool calls between, how many calls there are).
+
+    Of the formats that mlx-lm knows: another's tag may stand in prose or in the code of a call.
+    """
+    pairs = {tags(name) for name in tool_parsers()}
+    counts = Counter()
+    for _, text in answers(rows):
+        counts.update({pair: n for pair in pairs if (n := count_calls(text, pair))})
+    pair = max(sorted(counts), key=counts.get, default=None)
+    return pair, counts[pair]
 
 
 def is_function(call: dict) -> bool:
@@ -47,30 +60,26 @@ def is_function(call: dict) -> bool:
     return bool(NAME.fullmatch(str(call.get("name")))) and call["arguments"].startswith("{")
 
 
-def count_kept(tokenizer, parsers: list[str], rows) -> tuple[Counter, dict[str, dict]]:
-    """({tag: calls that begin with it}, {parser: {kept, size, losing}}), in one pass.
+def count_kept(tokenizer, parsers: list[str], rows, pair: tuple[str, str]) -> dict[str, dict]:
+    """{parser: {kept, size, losing}} for some parsers and the calls between `pair`, in one pass.
 
     `kept` calls come back as those of a function: some parsers do not fail on another's format, but
     return the whole text as a name. `size` is the length of their arguments, `losing` the places
     of the first rows that lose one.
     """
-    start = call_starts()
     machines = {tags(name): make_machine(tokenizer, name) for name in parsers}
     counts = {name: {"kept": 0, "size": 0, "losing": []} for name in parsers}
-    seen = Counter()
     for place, text in answers(rows):
-        found = start.findall(text)
-        written = len(found)
-        seen.update(found)
-        split = {pair: split_text(machine, text)[1] for pair, machine in machines.items() if found}
-        for name, count in counts.items() if found else ():
+        written = count_calls(text, pair)
+        split = {own: split_text(machine, text)[1] for own, machine in machines.items() if written}
+        for name, count in counts.items() if written else ():
             calls = [call["function"] for call in parse_calls(name, split[tags(name)])]
             kept = [call for call in calls if is_function(call)]
             count["kept"] += len(kept)
             count["size"] += sum(len(call["arguments"]) for call in kept)
             if len(kept) < written and len(count["losing"]) < 3:
                 count["losing"].append(place)
-    return seen, counts
+    return counts
 
 
 def check_parser(tokenizer, train) -> tuple[list[dict], dict]:
@@ -78,24 +87,24 @@ def check_parser(tokenizer, train) -> tuple[list[dict], dict]:
 
     `train()` gives the rows as (place, messages), each time from the first.
     """
+    pair, total = find_tags(train())
     inferred = tokenizer.init_kwargs.get("tool_parser_type")
-    seen, counts = count_kept(tokenizer, [inferred] if inferred else [], train())
-    total = seen.total()
-    kept = counts[inferred]["kept"] if inferred else 0
-    facts = {
-        "tool_calls": total,
-        "tool_parser_inferred": inferred,
-        "calls_kept_inferred": kept,
-        "tool_parser": inferred,
-    }
     what = "tool calls of the training rows through the server's parser"
+    facts = {"tool_calls": total, "tool_parser_inferred": inferred, "tool_parser": inferred}
+    if not total:
+        fix = "rows that call tools are what this recipe trains on"
+        evidence = "the training rows hold no tool call in a format that mlx-lm reads"
+        return [finding("served.parser", "fail", what, evidence, fix)], facts
+    kept = 0
+    if inferred:
+        kept = count_kept(tokenizer, [inferred], train(), pair)[inferred]["kept"]
+    facts["calls_kept_inferred"] = kept
     if kept == total:
-        return [
-            finding("served.parser", "ok", what, f"{inferred} keeps {kept:,} of {total:,}")
-        ], facts
+        evidence = f"{inferred} keeps {kept:,} of {total:,}"
+        return [finding("served.parser", "ok", what, evidence)], facts
     names = dict.fromkeys((*PLAIN, *tool_parsers()))
-    candidates = [name for name in names if tags(name)[0] in seen]
-    _, counts = count_kept(tokenizer, candidates, train())
+    candidates = [name for name in names if tags(name) == pair and name != inferred]
+    counts = count_kept(tokenizer, candidates, train(), pair)
     best = max(counts, key=lambda name: (counts[name]["kept"], counts[name]["size"]))
     lost = (
         f"{inferred}, which the server would use, keeps {kept:,} of {total:,}"
@@ -103,7 +112,7 @@ def check_parser(tokenizer, train) -> tuple[list[dict], dict]:
         else f"the server would use no parser and return none of {total:,} as calls"
     )
     if counts[best]["kept"] < total:
-        evidence = f"{lost}; the best, {best}, loses calls in {'; '.join(counts[best]['losing'])}"
+        evidence = f"{lost}; the best other, {best}, loses calls in {counts[best]['losing']}"
         fix = "write the calls of these rows in one format that mlx_lm.tool_parsers reads"
         return [finding("served.parser", "fail", what, evidence, fix)], facts
     facts["tool_parser"] = best
@@ -119,14 +128,13 @@ def gold_tools(text: str, tools: set[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name in tools]
 
 
-def check_instrument(tokenizer, parser: str | None, rows, tools: set[str]) -> list[dict]:
+def check_instrument(tokenizer, parser: str, rows, tools: set[str]) -> list[dict]:
     """Does the scorer give known answers the worth they have, through the server's parser?
 
     The known answers are made of the gold calls of the validation rows: as they are (1.0 in both
     scales), as prose that names the tool (0 in the strict one), as a direct call of the tool
     (0.5), and in the right format with another tool (0.1).
     """
-    parser = parser or "qwen3_coder"
     machine = make_machine(tokenizer, parser)
     wrong = {"gold": [], "prose": [], "direct": [], "wrong_tool": []}
     count = 0
@@ -149,7 +157,7 @@ def check_instrument(tokenizer, parser: str | None, rows, tools: set[str]) -> li
             )
 
     for place, text in answers(rows):
-        if not call_starts().search(text):
+        if not count_calls(text, tags(parser)):
             continue
         count += 1
         wanted = gold_tools(text, tools)
@@ -158,7 +166,7 @@ def check_instrument(tokenizer, parser: str | None, rows, tools: set[str]) -> li
             expect("prose", place, f"I would call {tool}() for that.", [tool], None, 0.0)
             direct = text.replace(EXECUTE_CODE, tool)
             expect("direct", place, direct, [tool], 0.5, 0.5)
-            other = text.replace(tool, NO_TOOL)
+            other = re.sub(rf"\b{re.escape(tool)}\b(?!>)", NO_TOOL, text)
             expect("wrong_tool", place, other, [tool], 0.1, 0.1)
     expected = {
         "gold": "score 1.0 in both scales",

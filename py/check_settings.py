@@ -21,14 +21,16 @@ ABOVE_0 = 1e-12
 # key -> (kind, the least and the greatest value it can have)
 RANGES = {
     **dict.fromkeys(("ITERS", "BATCH_SIZE", "GRAD_ACCUMULATION", "NUM_LAYERS"), (int, 1, MANY)),
-    **dict.fromkeys(("LORA_RANK", "TRAIN_ROWS", "VALID_ROWS"), (int, 1, MANY)),
+    **dict.fromkeys(("TRAIN_ROWS", "VALID_ROWS"), (int, 1, MANY)),
+    "LORA_RANK": (int, 1, 65536),
     **dict.fromkeys(("STEPS_PER_EVAL", "SAVE_EVERY", "STEPS_PER_REPORT"), (int, 1, MANY)),
     **dict.fromkeys(("MAX_SEQ_LENGTH", "EVAL_CONCURRENCY"), (int, 1, MANY)),
     "VAL_BATCHES": (int, -1, MANY),
     **dict.fromkeys(("SEED", "EVAL_SEED"), (int, 0, 2**32 - 1)),
     "EVAL_MAX_TOKENS": (int, 0, MANY),
     "EVAL_PORT": (int, 0, 65535),
-    **dict.fromkeys(("LEARNING_RATE", "LORA_SCALE", "EPOCHS"), (float, ABOVE_0, MANY)),
+    "LEARNING_RATE": (float, ABOVE_0, 1),
+    **dict.fromkeys(("LORA_SCALE", "EPOCHS"), (float, ABOVE_0, MANY)),
     **dict.fromkeys(("COVERAGE", "TRAINABLE", "EVAL_TIMEOUT"), (float, ABOVE_0, MANY)),
     "LORA_DROPOUT": (float, 0, 0.999),
     "EVAL_TEMPERATURE": (float, 0, 100),
@@ -44,18 +46,26 @@ def check_settings(settings: dict) -> list[dict]:
         value = number(settings, key, kind)
         if not math.isfinite(value) or not low <= value <= high:
             least = "above 0" if low == ABOVE_0 else f"{low:,} or more"
-            limits = least if high == MANY else f"{low:,} to {high:,}"
+            first = "above 0" if low == ABOVE_0 else f"{low:,}"
+            limits = least if high == MANY else f"{first} to {high:,}"
             raise ValueError(f"{key}={settings[key]}: expected {limits}")
     if settings["VAL_BATCHES"].strip("+-0") == "":
         raise ValueError("VAL_BATCHES=0: expected -1 for all of the set, or 1 and more")
+    if number(settings, "GRAD_ACCUMULATION") > number(settings, "ITERS"):
+        raise ValueError(
+            f"GRAD_ACCUMULATION={settings['GRAD_ACCUMULATION']}: more than ITERS, no step is taken"
+        )
+    for key in ("TRAIN_ROWS", "VALID_ROWS"):
+        if number(settings, "BATCH_SIZE") > number(settings, key):
+            raise ValueError(
+                f"BATCH_SIZE={settings['BATCH_SIZE']}: more than {key}={settings[key]};"
+                " mlx-lm refuses a split smaller than a batch"
+            )
     return []
 
 
-def check_layers(settings: dict, config: dict) -> list[dict]:
+def check_layers(settings: dict, layers: int) -> list[dict]:
     """No finding; ValueError when more layers are to be trained than the model has."""
-    layers = config.get("num_hidden_layers")
-    if type(layers) is not int:
-        raise ValueError("BASE_MODEL's config.json: 'num_hidden_layers' must be an int")
     if number(settings, "NUM_LAYERS") > layers:
         raise ValueError(f"NUM_LAYERS={settings['NUM_LAYERS']}: the model has {layers} layers")
     return []

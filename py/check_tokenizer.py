@@ -9,6 +9,8 @@ import filecmp
 import json
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from files import read_json
 from finding import finding, some
 
@@ -18,6 +20,8 @@ FIX = (
 )
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 MISSING = "missing"
+PIPELINE = ("normalizer", "pre_tokenizer", "decoder")
+END_FIX = "give both the same bos, eos and pad token in tokenizer_config.json"
 
 
 def read_special_tokens(path: Path) -> tuple[dict[str, int], range]:
@@ -31,6 +35,8 @@ def read_special_tokens(path: Path) -> tuple[dict[str, int], range]:
         raise ValueError(f"{path}: 'tokens' must be an object of ids")
     if not isinstance(ids, list) or len(ids) != 2 or not all(type(id) is int for id in ids):
         raise ValueError(f"{path}: 'equal_ids' must be [first, last]")
+    if not 0 <= ids[0] <= ids[1] < 2**31:
+        raise ValueError(f"{path}: 'equal_ids' must be [first, last], from 0 upwards")
     return tokens, range(ids[0], ids[1] + 1)
 
 
@@ -47,7 +53,7 @@ def check_special_tokens(tokenizers: dict, path: Path) -> list[dict]:
                 wrong.append(f"{key}: {token} has id {found[0] if found else MISSING}, not {id}")
     here, there = ([t.convert_ids_to_tokens(id) for id in ids] for t in tokenizers.values())
     for id, ours, theirs in zip(ids, here, there, strict=True):
-        if ours != theirs:
+        if ours != theirs or ours is None:
             wrong.append(f"id {id} is {ours or MISSING} here, {theirs or MISSING} there")
     return [
         finding(
@@ -67,6 +73,14 @@ def describe_tokenizer(folder: Path, tokenizer) -> dict:
         return read_json(path)
     backend = getattr(tokenizer._tokenizer, "backend_tokenizer", None)
     return json.loads(backend.to_str()) if backend else {}
+
+
+def canonical(path: Path, description: dict) -> dict:
+    """A tokenizer.json with every default written out, as the tokenizers library saves it."""
+    try:
+        return json.loads(Tokenizer.from_file(str(path)).to_str())
+    except Exception:  # the library's are bare; what it cannot read is compared as it is
+        return description
 
 
 def vocabulary_of(description: dict) -> dict[str, int]:
@@ -144,6 +158,9 @@ def check_files(folders: dict, tokenizers: dict) -> list[dict]:
         ours = theirs = read_json(files[0])  # the usual case; a 10 MB file is not parsed twice
     else:
         ours, theirs = (describe_tokenizer(folders[key], tokenizers[key]) for key in folders)
+    if any(ours.get(part) != theirs.get(part) for part in (*PIPELINE, "added_tokens")):
+        # A default may be written out in one file and left out in the other.
+        ours, theirs = canonical(files[0], ours), canonical(files[1], theirs)
     merges = [side.get("model", {}).get("merges") or [] for side in (ours, theirs)]
     added = [side.get("added_tokens") or [] for side in (ours, theirs)]
     names = ("bos_token", "eos_token", "pad_token")
@@ -163,6 +180,10 @@ def check_files(folders: dict, tokenizers: dict) -> list[dict]:
             different_parts(ours.get("pre_tokenizer"), theirs.get("pre_tokenizer")),
             (ours.get("pre_tokenizer") or {}).get("type", "none"),
         ),
+        "decoder": (
+            different_parts(ours.get("decoder"), theirs.get("decoder")),
+            (ours.get("decoder") or {}).get("type", "none"),
+        ),
         "added_tokens": (different_added_tokens(*added), f"{len(added[0])} with their flags"),
         "bos_eos_pad": (
             different_parts(*ends),
@@ -177,7 +198,7 @@ def check_files(folders: dict, tokenizers: dict) -> list[dict]:
             some(differences) + (f" ({size})" if part == "vocabulary" else "")
             if differences
             else f"equal: {size}",
-            FIX,
+            END_FIX if part == "bos_eos_pad" else FIX,
         )
         for part, (differences, size) in parts.items()
     ]

@@ -15,6 +15,8 @@ def read_json(path: Path) -> dict:
         raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, lists 1,000 deep
+        raise ValueError(f"{path}: not usable as JSON ({error})") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value

@@ -7,6 +7,7 @@ from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS
 
 TOKENIZER_FILES = [
     "config.json",
+    "generation_config.json",
     "tokenizer*",
     "special_tokens_map.json",
     "vocab.json",
@@ -34,10 +35,10 @@ def locate_model(model: str, tokenizer_only: bool = False) -> Path:
     With `tokenizer_only` no weights are downloaded. Raises ValueError in one line when the model
     is neither here nor to be had.
     """
-    path = Path(model)
+    path = Path(model).expanduser()
     if path.is_dir():
         return path
-    if model.count("/") != 1 or model.startswith((".", "/", "build/")):
+    if model.count("/") != 1 or model.startswith((".", "/", "~", "build/")):
         raise ValueError(f"{model}: no such model directory")
     patterns = TOKENIZER_FILES if tokenizer_only else DEFAULT_ALLOW_PATTERNS
     try:

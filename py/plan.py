@@ -6,6 +6,7 @@ Reads from standard input the titles of the stages that make would run, one a li
 """
 
 import argparse
+import contextlib
 import json
 import platform
 import sys
@@ -37,9 +38,13 @@ def last_times(path: Path) -> dict[str, float]:
     """Stage -> seconds of its last run on this machine, from logs/times.jsonl."""
     if not path.is_file():
         return {}
-    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    here = platform.node()
-    return {e["stage"]: e["seconds"] for e in entries if e["machine"] == here}
+    times = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was cut off, say
+            entry = json.loads(line)
+            if entry["machine"] == platform.node():
+                times[entry["stage"]] = float(entry["seconds"])
+    return times
 
 
 def duration(seconds: float | None) -> str:
@@ -77,8 +82,8 @@ def page(settings: dict, titles: list[str]) -> str:
     """The whole page. Raises ValueError for input that can't be used."""
     check_settings(settings)
     config = read_json(locate_model(settings["BASE_MODEL"], tokenizer_only=True) / "config.json")
-    check_layers(settings, config)
     model = model_facts(config, settings)
+    check_layers(settings, model["layers"])
     rows = sum(1 for _ in training_rows(settings, "train"))
     checkpoints = number(settings, "ITERS") // number(settings, "SAVE_EVERY") + 1
     adapters = 4 * model["trainable_parameters"] * checkpoints  # float32

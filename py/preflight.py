@@ -6,8 +6,10 @@ nothing is at level "fail"; with STRICT=1 a warning is a failure.
 """
 
 import gc
+import os
 
 gc.disable()  # until the tokenizers are read: a third of the time, spent on tracing their entries
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # its advice would stand between our lines
 
 import argparse  # noqa: E402
 import contextlib  # noqa: E402
@@ -19,7 +21,7 @@ import check_data as data  # noqa: E402
 import check_plan as plan  # noqa: E402
 import check_settings as config  # noqa: E402
 from chat_format import open_tokenizer  # noqa: E402
-from check_rows import check_rows  # noqa: E402
+from check_rows import check_splits, check_suite  # noqa: E402
 from check_served import check_instrument, check_parser  # noqa: E402
 from check_tokenizer import check_tokenizer  # noqa: E402
 from expand_turns import training_rows  # noqa: E402
@@ -27,6 +29,7 @@ from files import read_json, write_json  # noqa: E402
 from finding import finding, in_columns  # noqa: E402
 from models import locate_model, resolved_revision  # noqa: E402
 from rows import placed_rows  # noqa: E402
+from served import tags  # noqa: E402
 from settings import load_settings, number  # noqa: E402
 from shapes import model_facts  # noqa: E402
 from suite import read_suite, read_tools  # noqa: E402
@@ -65,10 +68,9 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
         """question(*args), or None and a finding where its input can't be read."""
         try:
             return question(*args)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # libraries fail in many ways on odd files; all are findings
             unreadable.append(id)
-            text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-            findings.append(finding(id, "fail", "input that cannot be used", str(text)))
+            findings.append(finding(id, "fail", "input that cannot be used", describe(error)))
             return None
 
     def ask(id: str, question, *args) -> bool:
@@ -121,12 +123,16 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     gc.freeze()  # the tokenizers stay; what 100,000 rows leave behind does not
     if rows_readable and base:
         limit = number(settings, "MAX_SEQ_LENGTH")
-        if ask("template.render", check_rows, base, reference, trained(), limit):
-            ask("data.masked_calls", data.check_masked_calls, trained(), facts)
+        readable = ask("template.render", check_splits, base, reference, trained(), valid(), limit)
+        if suite:
+            ask("suite.render", check_suite, base, suite)
         ask("served.parser", check_parser, base, train)
-        if tools:
-            parser = facts.get("tool_parser")
-            ask("instrument.gold", check_instrument, base, parser, valid(), tools)
+        parser = facts.get("tool_parser") or "qwen3_coder"
+        if facts.get("tool_calls"):
+            if readable:
+                ask("data.masked_calls", data.check_masked_calls, trained(), tags(parser), facts)
+            if tools:
+                ask("instrument.gold", check_instrument, base, parser, valid(), tools)
     if rows_readable and suite:
         if tools:
             ask("data.tools", data.check_tools, train(), suite, tools)
@@ -142,11 +148,10 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
 def check_size(settings: dict, base: Path, rows: int, attempt, ask, facts: dict) -> None:
     """The plan's arithmetic and the machine's resources, from the base model's config.json."""
     shape = attempt("model.base_model", read_json, base / "config.json")
-    if shape is None or not ask("config.settings", config.check_layers, settings, shape):
-        return
-    model = attempt("plan.model", model_facts, shape, settings)
-    if model:
+    model = shape and attempt("plan.model", model_facts, shape, settings)
+    if model and ask("config.settings", config.check_layers, settings, model["layers"]):
         facts["model"] = model
+        ask("model.vocabulary", plan.check_vocabulary, facts.get("largest_id", 0), model)
         missing = plan.missing_bytes(settings, model)
         ask("plan.epochs", plan.check_arithmetic, settings, rows, model)
         ask("resources.disk", plan.check_resources, settings, model, missing)
@@ -161,6 +166,13 @@ def table(findings: list[dict]) -> str:
             lines.append(in_columns(" " * 32 + "-> ", entry["fix"]))
         last_fix = entry["fix"]
     return "\n".join(lines)
+
+
+def describe(error: Exception) -> str:
+    """What an exception says, with its kind where it is not one of ours."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def in_one_line(text: str) -> str:

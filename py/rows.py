@@ -47,7 +47,7 @@ def parse_line(line: bytes):
     """The JSON value in one line of a JSONL file. Raises ValueError in a few words."""
     if line.startswith(b"\xef\xbb\xbf"):
         raise ValueError("begins with a byte order mark; save the file as UTF-8 without one")
-    if line.rstrip(b"\n").endswith(b"\r"):
+    if b"\r" in line:  # mlx-lm reads the file as text, where this ends a line
         raise ValueError("Windows line end; save the file with plain line ends")
     try:
         return json.loads(line.decode("utf-8"))

@@ -26,10 +26,11 @@ def parse_call(body: str) -> tuple[str, dict] | None:
     for name, parser in PARSERS.items():
         try:
             call = parser.parse_tool_call(body.strip())
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(call, dict) and isinstance(call.get("arguments"), dict):
-            return name, call
+            if isinstance(call.get("name"), str):
+                return name, call
     return None
 
 

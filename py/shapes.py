@@ -9,11 +9,14 @@ import contextlib
 import io
 
 import mlx.core as mx
+import mlx.nn as nn
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import _get_classes, get_total_parameters, quantize_model
 
 from settings import number
+
+DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
 
 def build_model(config: dict):
@@ -21,13 +24,18 @@ def build_model(config: dict):
     try:
         model_class, arguments = _get_classes(config)
         model = model_class(arguments.from_dict(config))
-    except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
-        raise ValueError(
-            f"config.json does not describe a model that mlx-lm has: {error}"
-        ) from error
-    dtype = config.get("torch_dtype") or config.get("dtype") or "bfloat16"
-    model.set_dtype(getattr(mx, dtype, mx.bfloat16))
+        dtype = str(config.get("torch_dtype") or config.get("dtype"))
+        model.set_dtype(DTYPES.get(dtype, mx.bfloat16))
+    except Exception as error:  # each model's code fails in its own way on an odd config
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"config.json describes no model that mlx-lm has ({reason})") from error
     return model
+
+
+def embedding_rows(model) -> int:
+    """How many token ids the model has an embedding for: the largest embedding it has."""
+    modules = [module for _, module in model.named_modules() if isinstance(module, nn.Embedding)]
+    return max((module.weight.shape[0] for module in modules), default=0)
 
 
 def nbytes(model) -> int:
@@ -64,11 +72,14 @@ def model_facts(config: dict, settings: dict) -> dict:
     """
     model = build_model(config)
     base = config.get("quantization")
+    if base and not (isinstance(base, dict) and {"bits", "group_size"} <= set(base)):
+        raise ValueError("config.json: 'quantization' must have 'bits' and 'group_size'")
     bits, group_size = number(settings, "Q_BITS"), number(settings, "Q_GROUP_SIZE")
     parameters = get_total_parameters(model)
     return {
         "layers": len(model.layers),
         "parameters": parameters,
+        "embeddings": embedding_rows(model),
         "trainable_parameters": trainable_parameters(config, settings),
         "base_bytes": quantized_bytes(config, base["bits"], base["group_size"])
         if base

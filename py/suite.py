@@ -1,5 +1,6 @@
 """Read an evaluation suite and say plainly what is wrong with a bad one."""
 
+import re
 from pathlib import Path
 
 from files import read_json
@@ -36,14 +37,21 @@ def read_suite(path: Path) -> dict:
         for field, kind in PROMPT_FIELDS.items():
             if type(prompt.get(field)) is not kind:
                 raise ValueError(f"{where}: {field!r} must be a {kind.__name__}")
-        if not prompt["keywords"] or not all(isinstance(k, str) for k in prompt["keywords"]):
-            raise ValueError(f"{where}: 'keywords' must be a list of strings, at least one")
+        if not prompt["keywords"] or not all(k and isinstance(k, str) for k in prompt["keywords"]):
+            raise ValueError(f"{where}: 'keywords' must be a list of words, at least one")
+        if not is_text(prompt["prompt"]):
+            raise ValueError(f"{where}: 'prompt' is empty or holds half a surrogate pair")
         if prompt["max_tokens"] < 1:
             raise ValueError(f"{where}: 'max_tokens' must be at least 1")
         if prompt["id"] in seen:
             raise ValueError(f"{where}: the id {prompt['id']!r} is used twice")
         seen.add(prompt["id"])
     return suite
+
+
+def is_text(text: str) -> bool:
+    """Is there something to say, and can it be written as UTF-8?"""
+    return bool(text.strip()) and not re.search("[\ud800-\udfff]", text)
 
 
 def messages_of(suite: dict, prompt: dict) -> list[dict]:

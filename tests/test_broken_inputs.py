@@ -142,6 +142,15 @@ def config_json(**changes):
     return lambda folder: edit_json(folder / "base/config.json", lambda config: config | changes)
 
 
+def refuse(words: str) -> str:
+    """A piece of a template that refuses a message with these words."""
+    return f"{{% if '{words}' in m['content'] %}}{{{{ raise_exception('no') }}}}{{% endif %}}"
+
+
+def newline_id(folder) -> int:
+    return json.loads((folder / "base/tokenizer.json").read_text())["model"]["vocab"]["Ċ"]
+
+
 def huge_model(folder):
     config_json(hidden_size=65536, intermediate_size=262144, vocab_size=10_000_000)(folder)
     configure(folder, TRAINABLE=23.07)
@@ -214,7 +223,67 @@ BROKEN = {
         *(written("special.json", '{"tokens": []}'), "tokenizer.special_tokens"),
         *("'tokens' must be an object of ids", 2),
     ),
+    "another decoder": (
+        tokenizer(lambda t: t | {"decoder": {"type": "Fuse"}}),
+        *("tokenizer.decoder", "here", 1),
+    ),
+    "a range of ids that is none": (
+        *(
+            written("special.json", '{"tokens": {}, "equal_ids": [-5, 2]}'),
+            "tokenizer.special_tokens",
+        ),
+        *("'equal_ids' must be [first, last], from 0 upwards", 2),
+    ),
+    "special tokens nested too deep": (
+        *(written("special.json", "[" * 200_000), "tokenizer.special_tokens"),
+        *("special.json: not usable as JSON", 2),
+    ),
+    "fewer embeddings than tokens": (
+        *(config_json(vocab_size=300), "model.vocabulary", "the embedding has 300 rows", 1),
+    ),
+    "a quantization without bits": (
+        config_json(quantization={"group_size": 64}),
+        *("plan.model", "'quantization' must have 'bits' and 'group_size'", 2),
+    ),
+    "a size that is none": (
+        *(config_json(hidden_size=2**31), "plan.model", "describes no model that mlx-lm has", 2),
+    ),
+    "an end token that is none": (config_json(eos_token_id=-1), "template.render", "Error: ", 2),
     # the chat template
+    "an end token that answers hold": (
+        lambda folder: (folder / "base/generation_config.json").write_text(
+            json.dumps({"eos_token_id": [2, newline_id(folder)]})
+        ),
+        *("template.answer", "20 of 20 rows would be answered otherwise", 1),
+    ),
+    "a template that leaves out the answers": (
+        template("m['content']", "(m['content'] if m['role'] != 'assistant' else '')"),
+        *("template.answer", "20 of 20 rows would be answered otherwise", 1),
+    ),
+    "a template that leaves out the requests": (
+        template("m['content']", "(m['content'] if m['role'] != 'user' else '')"),
+        *("template.content", "20 of 20 rows lose a part; train.jsonl:1: no 'request 0", 1),
+    ),
+    "a template that changes the requests": (
+        template("m['content']", "(m['content'] | upper if m['role'] == 'user' else m['content'])"),
+        *("template.content", "20 of 20 rows lose a part", 1),
+    ),
+    "a template that ends answers early": (
+        template("m['content']", "(m['content'] if m['role'] != 'assistant' else '<|im_end|>')"),
+        *("template.answer", "would be answered otherwise", 1),
+    ),
+    "a template that divides by zero": (
+        template("{% endfor %}", "{% endfor %}{{ 1 // 0 }}"),
+        *("template.render", "the chat template refuses the messages", 2),
+    ),
+    "a template that refuses a validation row": (
+        template("{% for m in messages %}", "{% for m in messages %}" + refuse("request 22")),
+        *("template.render", "valid.jsonl:3: BASE_MODEL: the chat template refuses", 2),
+    ),
+    "a template that refuses the suite": (
+        template("{% for m in messages %}", "{% for m in messages %}" + refuse("use hover")),
+        *("suite.render", "hover: BASE_MODEL: the chat template refuses the messages", 2),
+    ),
     "one space more after the role": (
         template("'<|im_start|>assistant\n'", "'<|im_start|>assistant \n'"),
         *("template.prefix", "at token ", 1),
@@ -294,6 +363,10 @@ BROKEN = {
         data_file(lambda data: data.replace(b"\n", b"\r\n"), "valid"),
         *("data.rows.valid", "valid.jsonl:1: Windows line end", 2),
     ),
+    "a carriage return in a row": (
+        line(3, messages(USER, SHORT).replace(b", ", b",\r ", 1)),
+        *("data.rows.train", "train.jsonl:3: Windows line end", 2),
+    ),
     "an empty file": (data_file(lambda _: b""), "data.rows.train", "train.jsonl: empty file", 2),
     "no file": (removed("data/valid.jsonl"), "data.rows.valid", "valid.jsonl: no such file", 2),
     "a row missing": (
@@ -305,8 +378,15 @@ BROKEN = {
         *("data.rows.valid", "5 rows, VALID_ROWS=4", 1),
     ),
     "other bytes than the pinned ones": (
-        *(pinned("0" * 64 + "  data/train.jsonl\n"), "data.checksum.train"),
+        *(
+            pinned("".join("0" * 64 + f"  data/{s}.jsonl\n" for s in ("train", "valid"))),
+            "data.checksum.train",
+        ),
         *("not the same file", 1),
+    ),
+    "a list of checksums of other files": (
+        pinned("0" * 64 + "  data/trian.jsonl\n"),
+        *("data.checksum.train", "sums: lists no train.jsonl", 2),
     ),
     "a malformed list of checksums": (
         *(pinned("train.jsonl\n"), "data.checksum.train", "sums:1: expected SHA256", 2),
@@ -315,6 +395,16 @@ BROKEN = {
     "a call that no parser reads": (
         line(3, messages(USER, ("assistant", LOST_CALL))),
         *("served.parser", "qwen3_coder, which the server would use, keeps 19 of 20", 1),
+    ),
+    "no call in training": (
+        lambda folder: write_rows(folder / "data/train.jsonl", [row(n, "Yes.") for n in range(20)]),
+        *("served.parser", "the training rows hold no tool call", 1),
+    ),
+    "calls in earlier turns only": (
+        lambda folder: write_rows(
+            folder / "data/train.jsonl", [row(n, gold(n), "Done.") for n in range(20)]
+        ),
+        *("data.masked_calls", "20 of 20 rows with a call have it in an earlier turn only", 1),
     ),
     "a gold call that is no Python": (
         line(2, messages(USER, ("assistant", BAD_CODE)), "valid"),
@@ -331,6 +421,26 @@ BROKEN = {
     # suite, tools, config
     "a malformed suite": (written("suite.json", "{}"), "suite.schema", "'name' must be", 2),
     "malformed tools": (written("tools.json", "{}"), "tools.schema", "'tools' must be", 2),
+    "a suite with a prompt that is none": (
+        lambda folder: edit_json(
+            folder / "suite.json", lambda suite: suite["prompts"][0].update(prompt="\ud800")
+        ),
+        *("suite.schema", "prompt 1: 'prompt' is empty or holds half a surrogate pair", 2),
+    ),
+    "an accumulation that never ends": (
+        settings(GRAD_ACCUMULATION=11),
+        *("config.settings", "GRAD_ACCUMULATION=11: more than ITERS", 2),
+    ),
+    "a batch larger than the validation split": (
+        settings(BATCH_SIZE=5, ITERS=4),
+        *("config.settings", "BATCH_SIZE=5: more than VALID_ROWS=4", 2),
+    ),
+    "a rate with a lost minus": (
+        *(settings(LEARNING_RATE="1e4"), "config.settings", "expected above 0 to 1", 2),
+    ),
+    "answers that are cut off": (
+        *(settings(MAX_SEQ_LENGTH=45), "data.lengths", "limit 45; cut 20: train.jsonl:1: ", 1),
+    ),
     "twice the iterations": (
         *(settings(ITERS=20), "plan.epochs", "20 iterations x 2 rows / 20 rows = 2, declared 1", 1),
     ),

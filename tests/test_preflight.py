@@ -51,7 +51,7 @@ def test_a_row_that_would_be_cut_is_a_warning(experiment, check):
     _, _, findings, facts = check(MAX_SEQ_LENGTH=512)
     longest = facts["row_tokens"]["longest"]
     assert findings["data.lengths"]["level"] == "warn"
-    assert "1 are cut: train.jsonl:20: " in findings["data.lengths"]["evidence"]
+    assert "cut 1: train.jsonl:20: " in findings["data.lengths"]["evidence"]
     limit = int(findings["data.lengths"]["fix"].split("=")[1].split(",")[0])
     assert longest <= limit < longest + 32
     assert check(MAX_SEQ_LENGTH=limit)[2]["data.lengths"]["level"] == "ok"
@@ -128,6 +128,28 @@ def test_a_parser_that_loses_calls_is_replaced_by_the_one_that_loses_none(experi
     assert "keeps 0 of 20; qwen3_coder keeps all" in findings["served.parser"]["evidence"]
     assert facts["tool_parser_inferred"] == "json_tools"
     assert (facts["tool_parser"], facts["tool_calls"]) == ("qwen3_coder", 20)
+
+
+def test_what_is_harmless_raises_no_alarm(experiment, check):
+    """A default left out of a file, another format's tag in code, end tokens in another file."""
+    edit_json(
+        experiment / "base/tokenizer.json", lambda t: t["pre_tokenizer"].pop("use_regex") and None
+    )
+    tricky = gold(0).replace("print(result)", 'print("<function name=x>[TOOL_CALLS]<tool>")')
+    train(experiment, [row(n, tricky if n == 5 else gold(n)) for n in range(20)])
+    edit_json(experiment / "base/config.json", lambda c: c.pop("eos_token_id") and None)
+    (experiment / "base/generation_config.json").write_text('{"eos_token_id": 2}')
+    status, error, _, _ = check()
+    assert (status, error) == (0, "")
+
+
+def test_a_model_whose_layers_are_named_otherwise_is_counted(experiment, check):
+    shape = {"model_type": "gpt2", "n_ctx": 64, "n_embd": 64, "n_head": 2, "n_layer": 2}
+    shape |= {"n_positions": 64, "layer_norm_epsilon": 1e-5, "vocab_size": 700}
+    (experiment / "base/config.json").write_text(json.dumps(shape | {"eos_token_id": 2}))
+    _, _, findings, facts = check()
+    assert facts["model"]["layers"] == 2
+    assert findings["plan.coverage"]["level"] == "ok"
 
 
 def test_json_calls_are_kept_by_the_json_parser(experiment, check):

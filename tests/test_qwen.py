@@ -63,7 +63,9 @@ def test_the_sizes_are_those_of_the_first_run(qwen, tmp_path):
     assert round(model["parameters"] / 1e6, 1) == 8190.7
     fused, q5 = model["fused_bytes"] / 1e9, model["q5_bytes"] / 1e9
     assert (round(fused, 1), round(q5, 1), round(fused + q5, 1)) == (16.4, 5.6, 22.0)
-    assert findings["resources.disk"]["evidence"].startswith("22.0 GB needed (fused 16.4 + q5 5.6)")
+    assert findings["resources.disk"]["evidence"].startswith(
+        "22.0 GB needed (fused 16.4 GB + q5 5.6"
+    )
 
 
 def test_smollm2_against_qwen_is_told_so_that_one_understands(qwen, tmp_path):
