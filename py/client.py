@@ -157,8 +157,9 @@ def read_answer(response: dict, tokenizer=None) -> dict:
     """{text, thinking, calls, finish_reason} of a chat completion.
 
     With `tokenizer` the text is decoded from the token ids of the response: `content` lacks what
-    the server took for a tool call. Calls come from `tool_calls`, else from the text. Raises
-    ServerError for a call that stands in the text and that the server lost.
+    the server took for a tool call. Without, the calls that the server returned are written
+    behind it. Calls come from `tool_calls`, else from the text. Raises ServerError for a call that
+    the server lost.
     """
     choice = response["choices"][0]
     message, finish_reason = choice["message"], choice["finish_reason"]
@@ -172,6 +173,13 @@ def read_answer(response: dict, tokenizer=None) -> dict:
     elif not thinking:
         thinking, text = split_thinking(text)
     calls = calls_from_server(message.get("tool_calls") or [])
+    if not tokenizer:
+        if finish_reason == "tool_calls" and not calls:
+            raise ServerError(
+                "the server ended an answer with a tool call that it does not return: its parser"
+                " does not read this model's calls; set the right one there, or none"
+            )
+        text += "".join(f"\n<tool_call>{json.dumps(call)}</tool_call>" for call in calls)
     written = calls_in_text(text)
     if tokenizer and finish_reason == "tool_calls" and len(calls) < len(written):
         parser = tokenizer.init_kwargs.get("tool_parser_type")
