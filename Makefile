@@ -32,8 +32,8 @@ $(foreach key,$(KEYS),$(if $($(key)),,$(error $(key) is empty; phase40.env has a
 $(foreach key,$(KEYS),$(if $(word 2,$($(key))),$(error $(key)=$($(key)): a value cannot hold a space)))
 
 # A misspelt key on the command line would be ignored, and an evening with it.
-OPTIONS := CONFIG PYTHON3 PYTEST
-ON_COMMAND_LINE := $(foreach setting,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(setting))))
+OPTIONS := CONFIG PYTHON3 PYTEST A B SEEDS TEMPERATURES TRAIN_SEEDS
+ON_COMMAND_LINE := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 ifneq ($(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)),)
 $(error $(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)): unknown key; phase40.env lists the keys there are)
 endif
@@ -230,12 +230,16 @@ serve: $(BUILD)/$(SERVED) ## serve the built model in the foreground (EVAL_PORT,
 
 compare_keys := BASELINE TARGETS
 
-compare: $(BUILD)/compare.md ## the comparison table alone
+ifdef A
+compare: .venv/base.installed ## the comparison table alone; A=eval.json B=eval.json sets any two side by side
+	@bin/compare.sh '$(A)' '$(or $(B),$(BUILD)/eval.json)' $(TARGETS) changed
+else
+compare: $(BUILD)/compare.md
 	@cat $<
+endif
 
-$(BUILD)/compare.md: $(BUILD)/eval.json $(BASELINE_FILE) $(TARGETS) bin/compare.jq $(call changed,compare)
-	@jq --null-input --raw-output --slurpfile build $(BUILD)/eval.json --slurpfile baseline $(BASELINE_FILE) \
-		--slurpfile targets $(TARGETS) --from-file bin/compare.jq >$@.tmp && mv $@.tmp $@
+$(BUILD)/compare.md: $(BUILD)/eval.json $(BASELINE_FILE) $(TARGETS) bin/compare.sh bin/compare.jq py/difference.py $(call changed,compare)
+	@bin/compare.sh $(BASELINE_FILE) $(BUILD)/eval.json $(TARGETS) >$@.tmp && mv $@.tmp $@
 	$(call remember,compare)
 
 # == Housekeeping
@@ -252,7 +256,7 @@ help: ## list what you can ask for
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile bin/*.mk
 	@echo; echo "  Settings: CONFIG=$(CONFIG), or any key of it: make train LEARNING_RATE=5e-5"
 
-include bin/develop.mk
+include bin/sweep.mk bin/develop.mk
 
 comma := ,
 FORCE:

@@ -1,5 +1,6 @@
 # The comparison table, from $build (eval.json), $baseline (an eval.json too, or data/baseline.json,
-# which has the same categories and overall) and $targets, each read with --slurpfile.
+# which has the same categories and overall), $targets, and $difference (py/difference.py); with $list
+# the prompts whose score changed, too.
 def percent: if . == null then "-" else "\(. * 1000 | round / 10)%" end;
 def points: if . == null then "-" else (. * 1000 | round / 10) | if . > 0 then "+\(.)" else "\(.)" end end;
 def pad(width): . + "                    " | .[0:width];
@@ -23,4 +24,10 @@ $build[0] as $b | $baseline[0] as $base | $targets[0].targets as $t
   .[1:][],
   "\nVerdict: **\($b.verdict)**. Overall \($b.overall | percent), 95% interval \($b.ci95[0] | percent)"
   + " to \($b.ci95[1] | percent).",
-  "Counting only real calls: \($b.strict_overall | percent)."
+  "Counting only real calls: \($b.strict_overall | percent).",
+  (if $b.errors then "**\($b.errors) prompts have no answer** and count nowhere." else empty end),
+  (if $difference.n then "Difference to \($base.experiment), prompt by prompt: \($difference.difference | points) points, 95%"
+     + " interval \($difference.ci95[0] | points) to \($difference.ci95[1] | points) (\($difference.n) prompts)." else empty end),
+  (if $list == "" then empty
+   elif ($difference.changed // []) == [] then "\nNo prompt\u0027s score changed."
+   else "\nChanged:\n", ($difference.changed[] | "- \(.id): \(.before * 100 | round / 100) -> \(.after * 100 | round / 100)") end)

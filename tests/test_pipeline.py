@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 
 import pytest
 
 from conftest import ROOT, write_config
+from server import choose_port, get_json, wait_until_healthy
 from settings import load_settings
 
 
@@ -147,6 +149,99 @@ def test_two_evaluations_of_one_model_say_the_same(built, tmp_path):
     again = json.loads((tmp_path / "again.json").read_text())
     for one, two in zip(first["prompts"], again["prompts"], strict=True):
         assert (one["text"], one["score"]) == (two["text"], two["score"])
+
+
+def test_the_twin_has_the_very_weights_of_q5(built):
+    """What is served on a CPU: q5's weights, dequantized, and nothing else."""
+    import mlx.core as mx
+    from mlx_lm.utils import load_config
+
+    _, build, _ = built
+    if not (build / "q5-float32").exists():
+        pytest.skip("no twin is made where there is a GPU")
+    quantization = load_config(build / "q5")["quantization"]
+    q5 = mx.load(str(build / "q5/model.safetensors"))
+    twin = mx.load(str(build / "q5-float32/model.safetensors"))
+    for name, weight in twin.items():
+        assert weight.dtype == mx.float32
+        parts = [q5.get(name.replace("weight", part)) for part in ("weight", "scales", "biases")]
+        ours = parts[0]
+        if parts[1] is not None:
+            bits, group_size = quantization["bits"], quantization["group_size"]
+            ours = mx.dequantize(*parts, group_size=group_size, bits=bits)
+        assert mx.array_equal(ours.astype(mx.float32), weight), name
+
+
+def test_gate_fails_unless_the_verdict_is_pass(built, make):
+    config, build, _ = built
+    run = make("gate", f"CONFIG={config}")
+    assert run.returncode != 0 and "verdict: fail" in run.stdout
+    saved, times = (build / "eval.json").read_bytes(), (build / "eval.json").stat()
+    result = json.loads(saved) | {"verdict": "pass"}
+    try:
+        (build / "eval.json").write_text(json.dumps(result))
+        run = make("gate", f"CONFIG={config}")
+        assert run.returncode == 0 and "verdict: pass" in run.stdout
+    finally:
+        (build / "eval.json").write_bytes(saved)
+        os.utime(build / "eval.json", ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_any_two_results_can_be_set_side_by_side(built, make, tmp_path):
+    config, build, _ = built
+    better = json.loads((build / "eval.json").read_text())
+    better["prompts"][1]["score"], better["overall"] = 1.0, 0.25
+    (tmp_path / "better.json").write_text(json.dumps(better))
+    run = make("compare", f"CONFIG={config}", f"A={build}/eval.json", f"B={tmp_path}/better.json")
+    assert run.returncode == 0, run.stderr
+    assert (
+        "Difference to tiny, prompt by prompt: +25 points, 95% interval 0 to +75 (4" in run.stdout
+    )
+    assert "- text-02: 0 -> 1" in run.stdout
+    run = make("compare", f"CONFIG={config}", f"A={build}/eval.json")
+    assert "No prompt's score changed." in run.stdout
+    run = make("compare", f"CONFIG={config}", "A=nowhere.json")
+    assert run.returncode == 2 and "compare: nowhere.json: no such file" in run.stderr
+
+
+def test_sweep_tabulates_draws_and_their_spread(built, make):
+    config, build, _ = built
+    run = make("sweep", f"CONFIG={config}", "SEEDS=0 1", "TEMPERATURES=0 0.7")
+    assert run.returncode == 0, run.stdout + run.stderr
+    results = {path.stem: json.loads(path.read_text()) for path in (build / "sweep").iterdir()}
+    assert sorted(results) == [
+        *("seed-0-temperature-0", "seed-0-temperature-0.7", "seed-1-temperature-0.7")
+    ]
+    texts = [[p["text"] for p in result["prompts"]] for result in results.values()]
+    assert texts[0] != texts[1] != texts[2]
+    settings = results["seed-1-temperature-0.7"]["settings"]
+    assert (settings["seed"], settings["temperature"]) == (1, 0.7)
+    table = [line.split() for line in run.stdout.splitlines()]
+    assert ["0.7", "2", "0%", "0%", "0%"] in table
+    assert make("sweep", f"CONFIG={config}", "SEEDS=0 1", "TEMPERATURES=0 0.7").returncode == 0
+
+
+def test_serve_says_how_to_talk_to_it_and_answers(built, make):
+    config, build, _ = built
+    port = choose_port(0)
+    process = subprocess.Popen(
+        [ROOT / "bin/server.sh", build / "q5", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        said = "".join(process.stdout.readline() for _ in range(9))
+        wait_until_healthy(f"http://127.0.0.1:{port}", process, build / "logs/server.log")
+        assert f"curl http://127.0.0.1:{port}/v1/chat/completions" in said
+        listed = get_json(f"http://127.0.0.1:{port}/v1/models")["data"]
+        assert [entry["id"] for entry in listed] == [str((build / "q5").resolve())]
+        assert f'"model": "{listed[0]["id"]}"' in said
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+    dry = make("-n", "serve", f"CONFIG={config}", f"EVAL_PORT={port}").stdout
+    assert f"bin/server.sh {build}/q5" in dry and dry.rstrip().endswith(str(port))
 
 
 def test_compare_table_has_every_category_and_the_total(built):

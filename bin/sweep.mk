@@ -1,0 +1,30 @@
+# How much of a score is luck? The same model asked again with other seeds and temperatures, and, with
+# TRAIN_SEEDS, the same experiment trained again, each in a folder of its own. The first score of
+# Phase 33b was one draw.
+#
+#   make sweep SEEDS="0 1 2" TEMPERATURES="0 0.7"
+#   make sweep TRAIN_SEEDS="0 1 2"
+
+SEEDS ?= $(EVAL_SEED)
+TEMPERATURES ?= $(EVAL_TEMPERATURE)
+# At temperature 0 nothing is drawn: one seed says all.
+SWEEP = $(foreach t,$(TEMPERATURES),$(foreach s,$(if $(filter 0 0.0,$(t)),$(firstword $(SEEDS)),$(SEEDS)),$(BUILD)/sweep/seed-$(s)-temperature-$(t).json))
+
+$(BUILD)/sweep/seed-%.json: $(BUILD)/$(SERVED) $(BUILD)/q5 $(SUITE) $(TARGETS) $(EVALUATOR)
+	$(call begin,sweep: $(BUILD)/$(SERVED) with seed $*)
+	@mkdir -p $(@D)
+	$(LOG)/sweep.log $(EVALUATE) --seed $(word 1,$(subst -temperature-, ,$*)) --temperature $(word 2,$(subst -temperature-, ,$*)) \
+		--experiment $(EXPERIMENT) --model $(BUILD)/q5 --serve $(BUILD)/$(SERVED) --server-log $(BUILD)/logs/server.log --out $@
+
+ifneq ($(strip $(TRAIN_SEEDS)),)
+sweep:
+	@for seed in $(TRAIN_SEEDS); do \
+		$(MAKE) --no-print-directory sweep TRAIN_SEEDS= SEED=$$seed BUILD=$(BUILD)/sweep/train-$$seed || exit $$?; \
+	done
+	@jq --slurp --raw-output --from-file bin/sweep.jq $(foreach s,$(TRAIN_SEEDS),$(subst $(BUILD)/,$(BUILD)/sweep/train-$(s)/,$(SWEEP)))
+else
+sweep: $(SWEEP) ## evaluate again: SEEDS="0 1 2" TEMPERATURES="0 0.7"; train again: TRAIN_SEEDS="0 1"
+	@echo; jq --slurp --raw-output --from-file bin/sweep.jq $(SWEEP)
+endif
+
+.PHONY: sweep
