@@ -93,7 +93,7 @@ build/demo/base: py/embedded_model.py | .venv/embedded.installed
 # tool parser, scorer, rows, arithmetic, disk and memory are checked before anything is trained;
 # warnings say what a score will not tell. STRICT=1 makes failures of them.
 
-PREFLIGHT := $(wildcard py/check_*.py) $(addprefix py/,preflight.py rows.py chat_format.py served.py shapes.py score.py called.py) \
+PREFLIGHT := $(wildcard py/check_*.py) $(addprefix py/,preflight.py rows.py chat_format.py show.py served.py shapes.py score.py called.py) \
 	$(foreach model,$(BASE_MODEL) $(REFERENCE_MODEL),$(wildcard $(model)/*.json $(model)/*.jinja))
 preflight_keys := $(filter-out EVAL_% BASELINE TARGETS,$(KEYS)) EVAL_EXACT
 
@@ -183,7 +183,7 @@ $(BUILD)/q5: $(BUILD)/fused $(call changed,quantize)
 ON_CPU := $(filter Linux,$(shell uname -s))
 SERVED := $(if $(ON_CPU),$(if $(filter 1,$(EVAL_EXACT)),q5,q5-float32),q5)
 eval_keys := EXPERIMENT SUITE TARGETS EVAL_TEMPERATURE EVAL_SEED EVAL_CONCURRENCY EVAL_MAX_TOKENS EVAL_EXACT EVAL_URL EVAL_MODEL
-EVALUATOR := $(addprefix py/,evaluate.py client.py server.py answers.py score.py called.py result.py summary.py suite.py chat_format.py) bin/server.sh
+EVALUATOR := $(addprefix py/,evaluate.py asking.py client.py server.py answers.py score.py called.py result.py summary.py suite.py chat_format.py) bin/server.sh
 EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) \
 	--temperature $(EVAL_TEMPERATURE) --seed $(EVAL_SEED) --concurrency $(EVAL_CONCURRENCY) --max-tokens $(EVAL_MAX_TOKENS) \
 	--timeout $(EVAL_TIMEOUT) --port $(EVAL_PORT)
@@ -230,7 +230,7 @@ serve: $(BUILD)/$(SERVED) ## serve the built model in the foreground (EVAL_PORT,
 
 compare_keys := BASELINE TARGETS
 
-ifdef A
+ifeq ($(origin A),command line)
 compare: .venv/base.installed ## the comparison table alone; A=eval.json B=eval.json sets any two side by side
 	@bin/compare.sh '$(A)' '$(or $(B),$(BUILD)/eval.json)' $(TARGETS) changed
 else

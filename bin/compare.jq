@@ -25,6 +25,7 @@ $build[0] as $b | $baseline[0] as $base | $targets[0].targets as $t
   "\nVerdict: **\($b.verdict)**. Overall \($b.overall | percent), 95% interval \($b.ci95[0] | percent)"
   + " to \($b.ci95[1] | percent).",
   "Counting only real calls: \($b.strict_overall | percent).",
+  (if $b.settings.float32_twin then "Answered on a CPU by the float32 twin of q5, the same weights." else empty end),
   (if $b.errors then "**\($b.errors) prompts have no answer** and count nowhere." else empty end),
   (if $difference.n then "Difference to \($base.experiment), prompt by prompt: \($difference.difference | points) points, 95%"
      + " interval \($difference.ci95[0] | points) to \($difference.ci95[1] | points) (\($difference.n) prompts)." else empty end),

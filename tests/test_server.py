@@ -170,3 +170,13 @@ def wait_until_refused(url):
             return
         time.sleep(0.05)
     raise AssertionError(f"the server at {url} is still there")
+
+
+def test_a_server_that_keeps_crashing_is_given_up(tmp_path):
+    crashed = ModelServer(tmp_path, 0, tmp_path / "log")
+    crashed.process = subprocess.Popen(["false"], stdin=subprocess.PIPE)
+    crashed.process.wait()
+    crashed.url, crashed.starts = "http://127.0.0.1:9", 3
+    crashed.revive(2)  # another request has started it again since
+    with pytest.raises(ServerError, match="the server crashed 3 times"):
+        crashed.revive(3)

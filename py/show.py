@@ -1,0 +1,48 @@
+"""Show in a line where two texts, or two sequences of tokens, part."""
+
+CONTEXT = 24  # characters shown on each side of a difference
+TOKENS_SHOWN = 4
+
+
+def common_length(a, b) -> int:
+    """How many leading items two sequences share."""
+    shared = min(len(a), len(b))
+    return next((n for n in range(shared) if a[n] != b[n]), shared)
+
+
+def differing_text(ours: str, theirs: str) -> str:
+    """The place where two texts part, with a little context on both sides."""
+    at = common_length(ours, theirs)
+    start = max(0, at - CONTEXT)
+    return f"{ours[start : at + CONTEXT]!r} here, {theirs[start : at + CONTEXT]!r} there"
+
+
+def differing_prompt(tokenizer, row: list[int], prompt: list[int]) -> str:
+    """Where a prompt leaves its row, as text."""
+    at = common_length(row, prompt)
+    ours, theirs = (tokenizer.decode(ids[at : at + TOKENS_SHOWN]) for ids in (row, prompt))
+    return f"at token {at} training sees {ours!r}, evaluation sends {theirs!r}"
+
+
+def last_tokens(tokenizer, ids: list[int]) -> str:
+    return f"ends with {tokenizer.decode(ids[-TOKENS_SHOWN:])!r}"
+
+
+def special_places(tokenizer, ids: list[int]) -> list[int]:
+    """Where the special and other added tokens stand in `ids`."""
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    return [place for place, id in enumerate(ids) if id in special]
+
+
+def differing_tokens(here, there, ours: list[int], theirs: list[int]) -> str:
+    """Where two encodings of one text part, and whether its special tokens moved with that."""
+    at = common_length(ours, theirs)
+    tokens = [
+        f"{tokenizer.decode(ids[at : at + 1])!r} ({ids[at]})" if at < len(ids) else "the end"
+        for tokenizer, ids in ((here, ours), (there, theirs))
+    ]
+    moved = special_places(here, ours) != special_places(there, theirs)
+    return (
+        f"token {at} is {tokens[0]} here, {tokens[1]} there;"
+        f" special tokens {'moved' if moved else 'in place'}"
+    )
