@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from score import calls_from_server, calls_in_text, parser_of
-from server import ServerError, get_json
+from server import ServerError, get_json, open_url
 
 RETRY_WAITS = (1, 3, 9)  # seconds before the second, third and fourth attempt
 THINKING = re.compile(r"\s*(?:<think>)?(.*?)</think>\s*", re.DOTALL)
@@ -101,7 +101,7 @@ def ask(
             {"Content-Type": "application/json", **(headers or {})},
         )
         try:
-            with urllib.request.urlopen(post, timeout=timeout) as stream:
+            with open_url(post, timeout) as stream:
                 response = json.load(stream)
             check_response(response)
             return response, attempt

@@ -8,12 +8,15 @@ import subprocess
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
 SERVER = Path(__file__).resolve().parent.parent / "bin" / "server.sh"
 START_SECONDS = 120
 RESTARTS = 2
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class ServerError(Exception):
@@ -33,9 +36,20 @@ def choose_port(port: int) -> int:
         return probe.getsockname()[1]
 
 
-def get_json(url: str, timeout: float = 10) -> dict:
+def open_url(request: str | urllib.request.Request, timeout: float):
+    """urllib's urlopen, but past any proxy for this machine's own addresses.
+
+    A proxy in the environment is for the network; it could not reach, and should not see, these.
+    """
+    url = request if isinstance(request, str) else request.full_url
+    if urllib.parse.urlsplit(url).hostname in LOOPBACK:
+        return DIRECT.open(request, timeout=timeout)
+    return urllib.request.urlopen(request, timeout=timeout)
+
+
+def get_json(url: str | urllib.request.Request, timeout: float = 10) -> dict:
     """The JSON object at `url`; OSError when it cannot be had, ValueError if it is not JSON."""
-    with urllib.request.urlopen(url, timeout=timeout) as response:
+    with open_url(url, timeout) as response:
         return json.load(response)
 
 

@@ -87,6 +87,15 @@ def test_a_second_evaluation_says_the_same(undisturbed, served_well, tmp_path):
     assert essence(result_of(tmp_path)) == expected
 
 
+def test_a_proxy_in_the_environment_is_not_asked(undisturbed, served_well, tmp_path):
+    folder, expected = undisturbed
+    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
+    arguments = ("--model", served_well)
+    run = evaluate(tmp_path, *arguments, suite=folder / "suite.json", environment=proxies)
+    assert run.returncode == 0, run.stderr
+    assert essence(result_of(tmp_path)) == expected
+
+
 def test_a_dropped_call_stops_the_run_and_names_the_parser(taught, tmp_path):
     run = evaluate(tmp_path, "--model", taught)
     assert run.returncode == 1 and len(run.stderr.splitlines()) == 1
