@@ -2,7 +2,7 @@
 # which has the same categories and overall), $targets, and $difference (py/difference.py); with $list
 # the prompts whose score changed, too.
 def percent: if . == null then "-" else "\(. * 1000 | round / 10)%" end;
-def points: if . == null then "-" else (. * 1000 | round / 10) | if . > 0 then "+\(.)" else "\(.)" end end;
+def points: if . == null then "-" else (. * 1000 | round / 10) | if . == 0 then "0" elif . > 0 then "+\(.)" else "\(.)" end end;
 def pad(width): . + "                    " | .[0:width];
 
 def row(name; n; baseline; target; score): [
@@ -27,6 +27,9 @@ $build[0] as $b | $baseline[0] as $base | $targets[0].targets as $t
   "Counting only real calls: \($b.strict_overall | percent).",
   (if $b.settings.float32_twin then "Answered on a CPU by the float32 twin of q5, the same weights." else empty end),
   (if $b.errors then "**\($b.errors) prompts have no answer** and count nowhere." else empty end),
+  (if $b.server.kind == "openai" then "Answered by \($b.model.served_id) at \($b.model.path)." else empty end),
+  (if $base.errors then "**The baseline lacks \($base.errors) answers.**" else empty end),
+  (if $difference.other_suite then "**Not the same suite**: the totals can be compared, the prompts cannot." else empty end),
   (if $difference.n then "Difference to \($base.experiment), prompt by prompt: \($difference.difference | points) points, 95%"
      + " interval \($difference.ci95[0] | points) to \($difference.ci95[1] | points) (\($difference.n) prompts)." else empty end),
   (if $list == "" then empty

@@ -10,11 +10,14 @@ TEMPERATURES ?= $(EVAL_TEMPERATURE)
 # At temperature 0 nothing is drawn: one seed says all.
 SWEEP = $(foreach t,$(TEMPERATURES),$(foreach s,$(if $(filter 0 0.0,$(t)),$(firstword $(SEEDS)),$(SEEDS)),$(BUILD)/sweep/seed-$(s)-temperature-$(t).json))
 
-$(BUILD)/sweep/seed-%.json: $(BUILD)/$(SERVED) $(BUILD)/q5 $(SUITE) $(TARGETS) $(EVALUATOR)
-	$(call begin,sweep: $(BUILD)/$(SERVED) with seed $*)
+sweep_keys := $(filter-out EVAL_TEMPERATURE EVAL_SEED,$(eval_keys))
+
+$(BUILD)/sweep/seed-%.json: $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5) $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,sweep) | $(BUILD)/logs
+	$(call begin,sweep: $(if $(OURS),$(BUILD)/$(SERVED),$(EVAL_URL)) with seed $*)
 	@mkdir -p $(@D)
 	$(LOG)/sweep.log $(EVALUATE) --seed $(word 1,$(subst -temperature-, ,$*)) --temperature $(word 2,$(subst -temperature-, ,$*)) \
-		--experiment $(EXPERIMENT) --model $(BUILD)/q5 --serve $(BUILD)/$(SERVED) --server-log $(BUILD)/logs/server.log --out $@
+		--experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@
+	$(call remember,sweep)
 
 ifneq ($(strip $(TRAIN_SEEDS)),)
 sweep:

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 
 from chat_format import encode, render_masked, render_prompt, render_row
+from client import split_thinking
 from finding import finding
 from rows import batches
 from show import (
@@ -105,7 +106,7 @@ def check_answer(base, place: str, messages: list[dict], ids: list[int], prompt:
 
 def answer_of(text: str) -> str:
     """The text without thinking, in the form that tokenizers may normalize it to."""
-    return unicodedata.normalize("NFC", text.rpartition("</think>")[2]).strip()
+    return unicodedata.normalize("NFC", split_thinking(text)[1]).strip()
 
 
 def lost_content(messages: list[dict], text: str) -> str:

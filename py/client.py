@@ -9,11 +9,12 @@ import http.client
 import json
 import re
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from score import calls_from_server, calls_in_text, parser_of
+from score import calls_from_server, calls_in_text, parsers_of
 from server import ServerError, get_json, open_url
 
 RETRY_WAITS = (1, 3, 9)  # seconds before the second, third and fourth attempt
@@ -101,8 +102,7 @@ def ask(
             {"Content-Type": "application/json", **(headers or {})},
         )
         try:
-            with open_url(post, timeout) as stream:
-                response = json.load(stream)
+            response = json.loads(read_all(post, timeout))
             check_response(response)
             return response, attempt
         except urllib.error.HTTPError as error:
@@ -110,7 +110,7 @@ def ask(
             reason = f"HTTP {error.code}: {text}"
             if error.code < 500 and error.code not in (408, 429):
                 raise RequestError(reason) from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             reason = f"{type(error).__name__}: {error}"
         if not stop.is_set():
             server.revive(starts)
@@ -119,19 +119,39 @@ def ask(
     raise RequestError(f"no answer after {attempt} attempts ({reason})")
 
 
+def read_all(request: urllib.request.Request, timeout: float) -> bytes:
+    """The body of a response, which must have come within `timeout` seconds in all."""
+    deadline = time.monotonic() + timeout
+    with open_url(request, timeout) as stream:
+        parts = []
+        while part := stream.read1(1 << 16):
+            parts.append(part)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not whole after {timeout:g} s")
+        if stream.length:  # what Content-Length promised and did not come
+            raise http.client.IncompleteRead(b"", stream.length)
+    return b"".join(parts)
+
+
 def check_response(response) -> None:
-    """Raise ValueError when `response` is no chat completion."""
+    """Raise ValueError when `response` is no chat completion that can be read."""
     try:
-        choice = response["choices"][0]
-        message, usage = choice["message"], response["usage"]
-        good = isinstance(message, dict) and isinstance(choice["finish_reason"], str)
-        good = good and all(
-            type(usage[key]) is int for key in ("prompt_tokens", "completion_tokens")
-        )
-    except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"the answer is no chat completion (no {error})") from error
-    if not good:
-        raise ValueError("the answer is no chat completion")
+        choice, usage = response["choices"][0], response["usage"]
+        message = choice["message"]
+        calls = message.get("tool_calls") or []
+        tokens = (choice.get("logprobs") or {}).get("content") or []
+        good = {
+            "content": isinstance(message.get("content"), (str, type(None))),
+            "tool_calls": all(isinstance(call["function"], dict) for call in calls),
+            "finish_reason": isinstance(choice["finish_reason"], str),
+            "logprobs": all(isinstance(entry, dict) for entry in tokens),
+            "prompt_tokens": type(usage["prompt_tokens"]) is int,
+            "completion_tokens": type(usage["completion_tokens"]) is int,
+        }
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"the answer is no chat completion ({error})") from error
+    if wrong := [name for name, is_good in good.items() if not is_good]:
+        raise ValueError(f"the answer is no chat completion (odd {wrong[0]})")
 
 
 def check_prompt_tokens(id: str, response: dict, expected: int) -> None:
@@ -145,8 +165,13 @@ def check_prompt_tokens(id: str, response: dict, expected: int) -> None:
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """(thinking, answer) of a text; thinking that never ends has no answer."""
-    if match := THINKING.match(text):
+    """(thinking, answer) of a text; thinking that never ends has no answer.
+
+    The opening tag may be missing, where the chat template has put it into the prompt; after a tool
+    call has begun, a closing tag is a part of the call.
+    """
+    match = THINKING.match(text)
+    if match and (text.lstrip().startswith("<think>") or "<tool_call>" not in match[1]):
         return match[1].strip(), text[match.end() :]
     if text.lstrip().startswith("<think>"):
         return text.lstrip().removeprefix("<think>").strip(), ""
@@ -165,8 +190,9 @@ def read_answer(response: dict, tokenizer=None) -> dict:
     message, finish_reason = choice["message"], choice["finish_reason"]
     thinking = message.get("reasoning") or message.get("reasoning_content") or ""
     text = message.get("content") or ""
-    tokens = [entry["id"] for entry in (choice.get("logprobs") or {}).get("content") or []]
-    if tokenizer and tokens:
+    logprobs = (choice.get("logprobs") or {}).get("content") or []
+    if tokenizer and logprobs:
+        tokens = [entry["id"] for entry in logprobs]
         if tokens[-1] in tokenizer.eos_token_ids:
             tokens.pop()
         thinking, text = split_thinking(tokenizer.decode(tokens))
@@ -181,15 +207,17 @@ def read_answer(response: dict, tokenizer=None) -> dict:
             )
         text += "".join(f"\n<tool_call>{json.dumps(call)}</tool_call>" for call in calls)
     written = calls_in_text(text)
-    if tokenizer and finish_reason == "tool_calls" and len(calls) < len(written):
+    if tokenizer and tokenizer.has_tool_calling and len(calls) < len(written):
         parser = tokenizer.init_kwargs.get("tool_parser_type")
+        others = [name for name in parsers_of(text) if name != parser]
+        right = '" or "'.join(others or [parser])
         raise ServerError(
             f"the server's tool parser ({parser}) dropped {len(written) - len(calls)} tool call(s);"
-            f' set "tool_parser_type": "{parser_of(text)}" in the model\'s tokenizer_config.json'
+            f' set "tool_parser_type": "{right}" in the model\'s tokenizer_config.json'
         )
     return {
-        "text": text,
-        "thinking": thinking,
+        "text": text.encode("utf-8", "replace").decode(),  # half a surrogate pair cannot be kept
+        "thinking": thinking.encode("utf-8", "replace").decode(),
         "calls": calls or written,
         "finish_reason": finish_reason,
     }

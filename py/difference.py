@@ -20,7 +20,13 @@ def scores_of(result: dict) -> dict[str, float]:
 
 
 def difference(before: dict, after: dict) -> dict:
-    """{n, difference, ci95, changed: [{id, before, after}]} of two contents of eval.json."""
+    """{n, difference, ci95, changed: [{id, before, after}]} of two contents of eval.json.
+
+    {} where one has no prompts, {other_suite: true} where they answer different suites.
+    """
+    suites = [result.get("suite", {}).get("sha256") for result in (before, after)]
+    if suites[0] and suites[0] != suites[1]:
+        return {"other_suite": True}
     first, second = scores_of(before), scores_of(after)
     shared = [id for id in second if id in first]
     if not shared:

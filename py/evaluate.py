@@ -39,10 +39,20 @@ def weights_sha256(model: Path) -> str:
     return digest.hexdigest()
 
 
+def files_sha256(model: Path) -> str:
+    """sha256 over what stands beside a model's weights: config, tokenizer, chat template."""
+    digest = hashlib.sha256()
+    for file in sorted([*model.glob("*.json"), *model.glob("*.jinja")]):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
 def describe_target(args) -> dict:
     """Who is asked: {served, tokenizer, headers, sha256}; no server yet."""
     if args.url:
-        key = os.environ.get(API_KEY)
+        key = os.environ.get(API_KEY, "")
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ValueError(f"{API_KEY}: holds a character that a key cannot have")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return {"served": None, "tokenizer": None, "headers": headers, "sha256": None}
     model = locate_model(args.model)
@@ -58,8 +68,9 @@ def describe_target(args) -> dict:
 def answers_key(args, target: dict, suite_sha256: str) -> dict:
     """What must be equal for a kept answer to be of use."""
     return {
-        "weights": target["sha256"] or f"{args.url} {args.served_model}",
-        "served": str(target["served"]),
+        "weights": target["sha256"] or args.url,
+        "served": target["served_id"],
+        "files": target["served"] and files_sha256(target["served"]),
         "suite": suite_sha256,
         "temperature": args.temperature,
         "max_tokens": args.max_tokens,
@@ -87,18 +98,21 @@ def server_arguments(args, target: dict) -> tuple:
 
 
 def evaluate(args) -> dict:
-    """Write eval.json; returns its totals. Raises ValueError for bad input, ServerError."""
+    """Write the result; returns its totals. Raises ValueError for bad input, ServerError.
+
+    It is eval.json when every prompt has an answer. Else it is eval.incomplete.json, the last whole
+    result stays as it is, and the answers are kept for the next time.
+    """
     started = time.perf_counter()
     suite = read_suite(args.suite)
     targets = read_targets(args.targets)
     target = describe_target(args)
     suite_sha256 = hashlib.sha256(args.suite.read_bytes()).hexdigest()
-    args.answers = args.out.with_name(args.out.stem + ".answers.jsonl")
-    places = answers.read_places(args.answers, answers_key(args, target, suite_sha256))
-    if places:
-        print(f"{len(places)} of {len(suite['prompts'])} prompts are answered already", flush=True)
-    kept = len(places)
     with serving(args, target) as server:
+        places = answers.read_places(args.answers, answers_key(args, target, suite_sha256))
+        kept = len(places)
+        if kept:
+            print(f"{kept} of {len(suite['prompts'])} prompts are answered already", flush=True)
         asked = time.perf_counter()
         errors = ask_suite(server, target, suite, places, args)
         seconds = time.perf_counter() - asked
@@ -142,9 +156,12 @@ def evaluate(args) -> dict:
             total["tokens_per_second"] = round(tokens / seconds, 1)
         return summarize(scored, targets) | total
 
+    incomplete = args.out.with_name(args.out.stem + ".incomplete.json")
+    if errors:
+        return write_result(incomplete, head, entries(), tail_of)
     result = write_result(args.out, head, entries(), tail_of)
-    if not errors:
-        args.answers.unlink()
+    incomplete.unlink(missing_ok=True)
+    args.answers.unlink()
     return result
 
 
@@ -168,13 +185,25 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     args = parser.parse_args()
     args.server_log = args.server_log or args.out.with_name("server.log")
+    args.answers = args.out.with_name(args.out.stem + ".answers.jsonl")
     return args
+
+
+def check_args(args) -> None:
+    """Raise ValueError for a number that makes no sense."""
+    ranges = {"temperature": (0, 100), "timeout": (0.001, 1e6), "concurrency": (1, 1024)}
+    ranges |= {"max_tokens": (0, 1e9), "port": (0, 65535), "seed": (0, 2**32 - 1)}
+    for name, (low, high) in ranges.items():
+        if not low <= getattr(args, name) <= high:
+            raise ValueError(f"--{name.replace('_', '-')}: expected {low:g} to {high:g}")
 
 
 def main() -> int:
     args = parse_args()
     try:
-        result = evaluate(args)
+        check_args(args)
+        with answers.keeping(args.answers):
+            result = evaluate(args)
     except (ValueError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
@@ -182,20 +211,26 @@ def main() -> int:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("evaluate: interrupted; the answers so far are kept", file=sys.stderr)
-        return 130
-    low, high = result["ci95"]
-    rate = result.get("tokens_per_second")
-    print(
-        f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}),"
-        f" strict {result['strict_overall']:.1%}, {result['seconds']:.0f} s"
-        f"{f', {rate:.0f} tokens/s' if rate else ''}: {args.out}"
-    )
+        print("evaluate: interrupted; the answers so far are kept", file=sys.stderr, flush=True)
+        os._exit(130)  # not waiting for requests that somebody else's server still works on
+    if result["overall"] is not None:
+        print(describe_score(result))
     if "errors" in result:
         text = f"{result['errors']} prompts have no answer; asked again, only they are asked"
         print(f"evaluate: {text}", file=sys.stderr)
         return 1
     return 0
+
+
+def describe_score(result: dict) -> str:
+    """The totals in a line."""
+    low, high = result["ci95"]
+    rate = result.get("tokens_per_second")
+    return (
+        f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}), strict"
+        f" {result['strict_overall']:.1%}, {result['seconds']:.0f} s"
+        + (f", {rate:.0f} tokens/s" if rate else "")
+    )
 
 
 if __name__ == "__main__":

@@ -43,21 +43,25 @@ def calls_in_text(text: str) -> list[dict]:
     return [found[1] for body in TOOL_CALL.findall(text) if (found := parse_call(body))]
 
 
-def parser_of(text: str) -> str:
-    """The value of tool_parser_type that reads the first call in `text`; "" without a call."""
-    return next((found[0] for b in TOOL_CALL.findall(text) if (found := parse_call(b))), "")
+def parsers_of(text: str) -> list[str]:
+    """The values of tool_parser_type that the calls in `text` need, each once."""
+    found = [parse_call(body) for body in TOOL_CALL.findall(text)]
+    return list(dict.fromkeys(call[0] for call in found if call))
 
 
 def calls_from_server(tool_calls: list[dict]) -> list[dict]:
     """The `tool_calls` of an OpenAI-style message, as {"name", "arguments"}."""
     calls = []
     for call in tool_calls:
-        function = call.get("function") or {}
-        try:
-            arguments = json.loads(function.get("arguments") or "{}")
-        except (ValueError, TypeError):
-            arguments = {}
-        arguments = arguments if isinstance(arguments, dict) else {}
+        function = call["function"]
+        arguments = function.get("arguments") or {}
+        if isinstance(arguments, str):  # as OpenAI has it; some servers send the object itself
+            try:
+                arguments = json.loads(arguments)
+            except (ValueError, RecursionError):
+                arguments = {"cut off": arguments}
+        if not isinstance(arguments, dict):
+            arguments = {"arguments": arguments}
         calls.append({"name": str(function.get("name") or ""), "arguments": arguments})
     return calls
 

@@ -16,7 +16,17 @@ SERVER = Path(__file__).resolve().parent.parent / "bin" / "server.sh"
 START_SECONDS = 120
 RESTARTS = 2
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect as the error that it is here."""
+
+    def redirect_request(self, *_):
+        """Nothing to follow."""
+
+
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
+PROXIED = urllib.request.build_opener(NoRedirect)
 
 
 class ServerError(Exception):
@@ -37,14 +47,14 @@ def choose_port(port: int) -> int:
 
 
 def open_url(request: str | urllib.request.Request, timeout: float):
-    """urllib's urlopen, but past any proxy for this machine's own addresses.
+    """urllib's urlopen, but past any proxy for this machine's own addresses, and no redirects.
 
     A proxy in the environment is for the network; it could not reach, and should not see, these.
+    A redirect would take a key to another server; it is an HTTPError.
     """
     url = request if isinstance(request, str) else request.full_url
-    if urllib.parse.urlsplit(url).hostname in LOOPBACK:
-        return DIRECT.open(request, timeout=timeout)
-    return urllib.request.urlopen(request, timeout=timeout)
+    opener = DIRECT if urllib.parse.urlsplit(url).hostname in LOOPBACK else PROXIED
+    return opener.open(request, timeout=timeout)
 
 
 def get_json(url: str | urllib.request.Request, timeout: float = 10) -> dict:

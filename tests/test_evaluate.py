@@ -188,7 +188,8 @@ def wait_until_gone(model):
 def test_answers_to_another_suite_are_not_used(undisturbed, served_well, tmp_path):
     folder, expected = undisturbed
     key = json.dumps({"key": {"suite": "another"}})
-    lie = json.dumps({"id": "right-0", "text": "", "calls": []})
+    fields = {"text": "", "thinking": "", "calls": [], "finish_reason": "", "completion_tokens": 0}
+    lie = json.dumps({"id": "right-0"} | fields)
     (tmp_path / "eval.answers.jsonl").write_text(f"{key}\n{lie}\n")
     run = evaluate(tmp_path, "--model", served_well, suite=folder / "suite.json")
     assert run.returncode == 0 and "answered already" not in run.stdout
@@ -309,15 +310,16 @@ def test_a_prompt_without_an_answer_is_an_error_and_no_zero(running, tmp_path):
         assert run.stderr == (
             "evaluate: 1 prompts have no answer; asked again, only they are asked\n"
         )
-        result = result_of(tmp_path)
+        assert not (tmp_path / "eval.json").exists()  # the place of a whole result
+        result = json.loads((tmp_path / "eval.incomplete.json").read_text())
         first, *others = result["prompts"]
         assert first["score"] is None and first["error"] == "HTTP 400: out of order"
         assert (result["verdict"], result["errors"]) == ("incomplete", 1)
         assert result["overall"] == pytest.approx(sum(p["score"] for p in others) / 4)
-    with proxy(running, {}) as (url_now, log):
-        again = evaluate(tmp_path, "--url", url_now, "--concurrency", 1, suite=suite)
-    assert again.returncode == 0
-    assert len(log) == 5  # another server: nothing of the first one's is used
+        again = evaluate(tmp_path, "--url", url, "--concurrency", 1, suite=suite)
+        assert again.returncode == 0 and "4 of 5 prompts are answered already" in again.stdout
+    assert result_of(tmp_path)["verdict"] == "fail" and len(result_of(tmp_path)["prompts"]) == 5
+    assert not list(tmp_path.glob("eval.*.json*"))
 
 
 def test_a_key_goes_into_the_header_and_nowhere_else(running, tmp_path):
