@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+import client
+from client import Endpoint, RequestError, ask
 from conftest import ROOT, clean_environment
 from server import ModelServer
 from taught import ANSWERS, suite_of
@@ -225,6 +227,20 @@ def proxy(upstream: str, faults: dict[int, str], listed=None):
                 fault = faults.get(next(counter)) or faults.get(-1)
             if fault == "hang":
                 time.sleep(4)  # longer than the client's patience in these tests
+            if fault == "redirect":
+                self.send_response(302)
+                self.send_header("Location", f"{upstream}{self.path}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            if fault == "drip":
+                self.send_response(200)
+                self.end_headers()
+                self.close_connection = True
+                for _ in range(40):  # a space now and then: each comes in time, the whole does not
+                    self.wfile.write(b" ")
+                    time.sleep(0.2)
+                return
             if fault == "reset":
                 self.connection.close()
             elif fault in ("500", "400"):
@@ -250,6 +266,8 @@ def proxy(upstream: str, faults: dict[int, str], listed=None):
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.block_on_close = False  # some of its threads are asleep on purpose
+    http.handle_error = lambda *_: None  # a client that hangs up is what is tested
     threading.Thread(target=http.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{http.server_port}", log
@@ -331,6 +349,64 @@ def test_a_key_goes_into_the_header_and_nowhere_else(running, tmp_path):
     assert all(headers["Authorization"] == "Bearer sesame" for headers, _ in log)
     written = "".join(path.read_text() for path in tmp_path.iterdir() if path.is_file())
     assert "sesame" not in written + run.stdout + run.stderr
+
+
+def test_a_redirect_is_not_followed_and_a_slow_body_is_given_up(running, tmp_path, monkeypatch):
+    suite = write_suite(tmp_path, 1, ["right"])
+    with proxy(running, {0: "redirect"}) as (url, _):
+        run = evaluate(tmp_path, "--url", url, suite=suite)
+        assert run.returncode == 1 and "right-0: no answer: HTTP 302" in run.stdout
+    monkeypatch.setattr(client, "RETRY_WAITS", (0,))
+    with proxy(running, {-1: "drip"}) as (url, _):
+        started = time.monotonic()
+        with pytest.raises(RequestError, match="not whole after 0.5 s"):
+            ask(Endpoint(url), {}, timeout=0.5)
+        assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize("key", ["sesame\r", "se same", "s\u00e9same"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(tmp_path, key):
+    run = evaluate(tmp_path, "--url", "http://127.0.0.1:9", environment={"EVAL_API_KEY": key})
+    assert run.returncode == 2
+    assert run.stderr == "evaluate: EVAL_API_KEY: holds a character that a key cannot have\n"
+
+
+def test_an_interrupted_evaluation_of_a_silent_server_ends_at_once(running, tmp_path):
+    suite = write_suite(tmp_path, 1, ["right", "prose"])
+    with proxy(running, {0: "", -1: "hang"}) as (url, log):
+        arguments = ("--url", url, "--concurrency", 1)
+        process = start_and_wait(tmp_path, 1, *arguments, suite=suite)
+        while len(log) < 2:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, error = process.communicate(timeout=30)
+    assert time.monotonic() - started < 2
+    assert process.returncode == 130 and "the answers so far are kept" in error
+
+
+def test_a_second_evaluation_in_the_same_folder_waits_for_no_one(running, tmp_path):
+    suite = write_suite(tmp_path, 1, ["right", "prose"])
+    with proxy(running, {0: "", -1: "hang"}) as (url, _):
+        arguments = ("--url", url, "--concurrency", 1)
+        process = start_and_wait(tmp_path, 1, *arguments, suite=suite)
+        run = evaluate(tmp_path, *arguments, suite=suite)
+        assert run.returncode == 2 and "another evaluation is writing here" in run.stderr
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+
+def test_answers_of_another_model_behind_the_same_address_are_not_used(running, tmp_path):
+    suite = write_suite(tmp_path, 1, ["right", "prose"])
+    with proxy(running, {0: "400"}) as (url, _):
+        assert evaluate(tmp_path, "--url", url, suite=suite).returncode == 1
+        head, *lines = (tmp_path / "eval.answers.jsonl").read_text().splitlines(keepends=True)
+        key = json.loads(head)
+        assert len(lines) == 1 and key["key"]["served"].endswith("/model")
+        key["key"]["served"] = "another"
+        (tmp_path / "eval.answers.jsonl").write_text(json.dumps(key) + "\n" + lines[0])
+        run = evaluate(tmp_path, "--url", url, suite=suite)
+    assert run.returncode == 0 and "answered already" not in run.stdout
 
 
 def test_a_choice_of_models_is_refused_and_listed(running, tmp_path):
