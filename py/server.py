@@ -1,6 +1,7 @@
 """The life of one `mlx_lm server`: started, watched, revived if it crashes, gone at the end."""
 
 import contextlib
+import http.client
 import json
 import os
 import socket
@@ -59,8 +60,11 @@ def open_url(request: str | urllib.request.Request, timeout: float):
 
 def get_json(url: str | urllib.request.Request, timeout: float = 10) -> dict:
     """The JSON object at `url`; OSError when it cannot be had, ValueError if it is not JSON."""
-    with open_url(url, timeout) as response:
-        return json.load(response)
+    try:
+        with open_url(url, timeout) as response:
+            return json.load(response)
+    except http.client.HTTPException as error:
+        raise OSError(f"cut off ({error})") from error
 
 
 class ModelServer:
@@ -153,6 +157,6 @@ def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
             raise ServerError(
                 f"the server could not load the model; see the end of {log}"
             ) from error
-        except OSError:  # not listening yet
+        except (OSError, ValueError):  # not listening yet
             time.sleep(0.05)
     raise ServerError(f"the server did not answer within {START_SECONDS} s; see the end of {log}")

@@ -168,6 +168,8 @@ def wait_until_refused(url):
             get_json(f"{url}/health", timeout=1)
         except OSError:
             return
+        except ValueError:  # it went while it answered
+            continue
         time.sleep(0.05)
     raise AssertionError(f"the server at {url} is still there")
 
