@@ -2,11 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+# A job in the background is started with Ctrl-C ignored, and so are its children; the tests that
+# send one need it as in a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["experiment", "taught"]
 ROOT = Path(__file__).resolve().parent.parent
