@@ -23,7 +23,11 @@ def keeping(path: Path):
             raise ValueError(
                 f"{path}: another evaluation is writing here; wait for it, or name another BUILD"
             ) from error
-        yield
+        try:
+            yield
+        finally:
+            if path.is_file() and not path.stat().st_size:
+                path.unlink()  # nothing was asked
 
 
 def read_places(path: Path, key: dict) -> dict[str, int]:

@@ -97,27 +97,10 @@ def server_arguments(args, target: dict) -> tuple:
     return target["served"], args.port, args.server_log
 
 
-def evaluate(args) -> dict:
-    """Write the result; returns its totals. Raises ValueError for bad input, ServerError.
-
-    It is eval.json when every prompt has an answer. Else it is eval.incomplete.json, the last whole
-    result stays as it is, and the answers are kept for the next time.
-    """
-    started = time.perf_counter()
-    suite = read_suite(args.suite)
-    targets = read_targets(args.targets)
-    target = describe_target(args)
-    suite_sha256 = hashlib.sha256(args.suite.read_bytes()).hexdigest()
-    with serving(args, target) as server:
-        places = answers.read_places(args.answers, answers_key(args, target, suite_sha256))
-        kept = len(places)
-        if kept:
-            print(f"{kept} of {len(suite['prompts'])} prompts are answered already", flush=True)
-        asked = time.perf_counter()
-        errors = ask_suite(server, target, suite, places, args)
-        seconds = time.perf_counter() - asked
+def describe_run(args, target: dict, suite: dict, suite_sha256: str) -> dict:
+    """What stands before the prompts in the result: who was asked what, and how."""
     tokenizer = target["tokenizer"]
-    head = {
+    return {
         "schema": 1,
         "experiment": args.experiment,
         "model": {
@@ -140,6 +123,28 @@ def evaluate(args) -> dict:
             "tool_parser": tokenizer.init_kwargs.get("tool_parser_type") if tokenizer else None,
         },
     }
+
+
+def evaluate(args) -> dict:
+    """Write the result; returns its totals. Raises ValueError for bad input, ServerError.
+
+    It is eval.json when every prompt has an answer. Else it is eval.incomplete.json, the last whole
+    result stays as it is, and the answers are kept for the next time.
+    """
+    started = time.perf_counter()
+    suite = read_suite(args.suite)
+    targets = read_targets(args.targets)
+    target = describe_target(args)
+    suite_sha256 = hashlib.sha256(args.suite.read_bytes()).hexdigest()
+    with serving(args, target) as server:
+        places = answers.read_places(args.answers, answers_key(args, target, suite_sha256))
+        kept = len(places)
+        if kept:
+            print(f"{kept} of {len(suite['prompts'])} prompts are answered already", flush=True)
+        asked = time.perf_counter()
+        errors = ask_suite(server, target, suite, places, args)
+        seconds = time.perf_counter() - asked
+    head = describe_run(args, target, suite, suite_sha256)
     tokens = 0
 
     def entries():
