@@ -39,6 +39,8 @@ def answers(rows):
 def count_calls(text: str, pair: tuple[str, str]) -> int:
     """How many whole tool calls between the tags `pair` stand in `text`."""
     start, end = pair
+    if start not in text:
+        return 0
     return len(re.findall(re.escape(start) + ".*?" + re.escape(end), text, re.DOTALL))
 
 
