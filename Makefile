@@ -219,8 +219,9 @@ $(BUILD)/eval_base.json: $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,eval_ba
 		--server-log $(BUILD)/logs/server_base.log --out $@
 	$(call remember,eval_base)
 
-gate: $(BUILD)/eval.json ## fail unless the registered verdict is pass
-	@jq --exit-status --raw-output '"verdict: \(.verdict)", .verdict == "pass"' $< | head -1; exit $${PIPESTATUS[0]}
+gate: ## fail unless the verdict of the last evaluation is pass; builds nothing
+	@[ -f $(BUILD)/eval.json ] || { echo "$(BUILD)/eval.json: no such file; make eval makes it" >&2; exit 2; }
+	@jq --exit-status --raw-output '"verdict: \(.verdict)", .verdict == "pass"' $(BUILD)/eval.json | head -1; exit $${PIPESTATUS[0]}
 
 serve: $(BUILD)/$(SERVED) ## serve the built model in the foreground (EVAL_PORT, else 8080)
 	@bin/server.sh $< $(if $(filter 0,$(EVAL_PORT)),8080,$(EVAL_PORT))
@@ -231,7 +232,7 @@ serve: $(BUILD)/$(SERVED) ## serve the built model in the foreground (EVAL_PORT,
 compare_keys := BASELINE TARGETS
 
 ifeq ($(origin A),command line)
-compare: .venv/base.installed ## the comparison table alone; A=eval.json B=eval.json sets any two side by side
+compare: .venv/base.installed ## the table, and what it still needs; A=eval.json B=eval.json sets any two side by side
 	@bin/compare.sh '$(A)' '$(or $(B),$(BUILD)/eval.json)' $(TARGETS) changed
 else
 compare: $(BUILD)/compare.md

@@ -11,7 +11,7 @@ set -u
 model=$1 port=$2 log=${3:-}
 root=$(cd "$(dirname "$0")/.." && pwd)
 
-HF_HUB_CACHE=$(dirname "${log:-$model}")/empty_hub_cache
+HF_HUB_CACHE=$(dirname "${log:-$(dirname "$model")/logs/server.log}")/empty_hub_cache
 export HF_HUB_CACHE HF_HUB_OFFLINE=1
 mkdir -p "$HF_HUB_CACHE" || exit 2
 
@@ -20,6 +20,10 @@ if [ -z "$log" ]; then
         echo "serve: $model: no such model directory; make quantize makes q5" >&2
         exit 2
     }
+    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+        echo "serve: port $port is in use; name another with EVAL_PORT=" >&2
+        exit 2
+    fi
     path=$(cd "$model" && pwd -P)
     cat <<TEXT
 Serving $model until Ctrl-C. Ask it from another terminal:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import subprocess
 
 import pytest
@@ -240,6 +241,12 @@ def test_serve_says_how_to_talk_to_it_and_answers(built, make):
     finally:
         process.terminate()
         process.wait(timeout=20)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        run = make("serve", f"CONFIG={config}", f"EVAL_PORT={taken}")
+    assert run.returncode == 2 and f"serve: port {taken} is in use" in run.stderr
     dry = make("-n", "serve", f"CONFIG={config}", f"EVAL_PORT={port}").stdout
     assert f"bin/server.sh {build}/q5" in dry and dry.rstrip().endswith(str(port))
 
