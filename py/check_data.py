@@ -5,7 +5,6 @@ rows leaves out (tools, calls outside the loss, rows that are cut) and what make
 better or worse than it is (prompts shared between splits, other system prompts).
 """
 
-import hashlib
 import itertools
 import re
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from called import called_names, is_python
 from check_served import answers, count_calls
+from files import sha256_of
 from finding import finding, some
 from rows import read_rows
 from score import EXECUTE_CODE, calls_in_text, code_of
@@ -39,12 +39,6 @@ def pinned_checksum(path: Path, file: Path) -> str | None:
         if Path(name).name == file.name:
             return digest
     return None
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_checksum(checksums: str, file: Path) -> list[dict]:

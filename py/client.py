@@ -48,7 +48,7 @@ def listed_models(url: str, headers: dict) -> list[str]:
     request = urllib.request.Request(f"{url}/v1/models", headers=headers)
     try:
         return [entry["id"] for entry in get_json(request)["data"]]
-    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ServerError(f"{url}/v1/models: no list of models ({error})") from error
 
 

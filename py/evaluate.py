@@ -20,6 +20,7 @@ import answers
 from asking import ask_suite
 from chat_format import TEMPLATE_ARGUMENTS, open_tokenizer
 from client import Endpoint, choose_model_id, find_model_id
+from files import sha256_of
 from models import locate_model
 from result import entry_of, write_result
 from server import ModelServer, ServerError
@@ -83,7 +84,11 @@ def answers_key(args, target: dict, suite_sha256: str) -> dict:
 @contextlib.contextmanager
 def serving(args, target: dict):
     """The server to ask, with target["served_id"] set to the one model to ask it for."""
-    server = Endpoint(args.url) if args.url else ModelServer(*server_arguments(args, target))
+    server = (
+        Endpoint(args.url)
+        if args.url
+        else ModelServer(target["served"], args.port, args.server_log)
+    )
     with server:
         target["served_id"] = (
             choose_model_id(server.url, args.served_model, target["headers"])
@@ -91,10 +96,6 @@ def serving(args, target: dict):
             else find_model_id(server.url, target["served"])
         )
         yield server
-
-
-def server_arguments(args, target: dict) -> tuple:
-    return target["served"], args.port, args.server_log
 
 
 def describe_run(args, target: dict, suite: dict, suite_sha256: str) -> dict:
@@ -135,7 +136,7 @@ def evaluate(args) -> dict:
     suite = read_suite(args.suite)
     targets = read_targets(args.targets)
     target = describe_target(args)
-    suite_sha256 = hashlib.sha256(args.suite.read_bytes()).hexdigest()
+    suite_sha256 = sha256_of(args.suite)
     with serving(args, target) as server:
         places = answers.read_places(args.answers, answers_key(args, target, suite_sha256))
         kept = len(places)

@@ -1,5 +1,6 @@
 """Read and write JSON files: whole or not at all, and errors that name the place."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -20,6 +21,12 @@ def read_json(path: Path) -> dict:
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: dict) -> None:
