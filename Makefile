@@ -32,7 +32,7 @@ $(foreach key,$(KEYS),$(if $($(key)),,$(error $(key) is empty; phase40.env has a
 $(foreach key,$(KEYS),$(if $(word 2,$($(key))),$(error $(key)=$($(key)): a value cannot hold a space)))
 
 # A misspelt key on the command line would be ignored, and an evening with it.
-OPTIONS := CONFIG PYTHON3 PYTEST A B SEEDS TEMPERATURES TRAIN_SEEDS
+OPTIONS := CONFIG PYTHON3 PYTEST A B SEEDS TEMPERATURES TRAIN_SEEDS RESUME WORKERS HOSTS
 ON_COMMAND_LINE := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 ifneq ($(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)),)
 $(error $(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)): unknown key; phase40.env lists the keys there are)
@@ -114,12 +114,22 @@ plan: | $(BUILD)/logs $(EMBEDDED) ## what make eval would do, how long and how l
 
 # == Train: LoRA on the last $(NUM_LAYERS) layers
 # Only the last answer of a row counts in the loss (--mask-prompt), as in Phase 33b; EXPAND_TURNS=1 makes
-# a row of each answer first. LoRA's own parameters and the learning rate's schedule have no flags
-# in mlx-lm, so they go through its YAML.
+# a row of each answer first. What has no flag in mlx-lm goes through its YAML. py/follow.py runs
+# the command as it stands here, notes its metrics and stops it when it overfits; py/best.py then keeps the
+# checkpoint with the lowest validation loss, which need not be the last.
 
-train_keys := BASE_MODEL DATA EXPAND_TURNS MAX_SEQ_LENGTH NUM_LAYERS ITERS BATCH_SIZE GRAD_ACCUMULATION \
-	LEARNING_RATE LR_SCHEDULE LORA_RANK LORA_SCALE LORA_DROPOUT STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES SEED
+train_keys := BASE_MODEL DATA EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE NUM_LAYERS LORA_RANK LORA_SCALE LORA_DROPOUT \
+	ITERS BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT \
+	STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED
 EXPANDED := $(if $(filter 1,$(EXPAND_TURNS)),$(BUILD)/data)
+
+# RESUME=1 goes on where a training was interrupted. WORKERS=2 shares each batch between two processes here,
+# HOSTS=hosts.json between machines.
+WORKERS ?= 1
+HOSTS ?= none
+LAUNCH := $(if $(filter 1none,$(WORKERS)$(HOSTS)),,bin/launch.sh $(WORKERS) $(HOSTS) $(BATCH_SIZE))
+SCHEDULE_cosine_decay = [$(LEARNING_RATE), $$(($(ITERS) / $(GRAD_ACCUMULATION)))]
+SCHEDULE_linear_schedule = [$(LEARNING_RATE), 0.0, $$(($(ITERS) / $(GRAD_ACCUMULATION)))]
 
 $(BUILD)/data: $(DATA)/train.jsonl $(DATA)/valid.jsonl py/expand_turns.py | $(BUILD)/preflight.ok
 	$(call begin,data: a row for each assistant turn)
@@ -127,22 +137,31 @@ $(BUILD)/data: $(DATA)/train.jsonl $(DATA)/valid.jsonl py/expand_turns.py | $(BU
 	bin/python py/expand_turns.py --config $(CONFIG) --out $@.tmp
 	@rm -rf $@ && mv $@.tmp $@
 
-train: $(BUILD)/adapters ## LoRA-train the base model
+train: $(BUILD)/adapters ## LoRA-train the base model; RESUME=1 goes on, WORKERS=2 or HOSTS=hosts.json share it
 
 $(BUILD)/adapters: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(EXPANDED) $(call changed,train) | $(BUILD)/preflight.ok
 	$(call begin,train: $(ITERS) iterations of $(BATCH_SIZE) rows on $(NUM_LAYERS) layers of $(BASE_MODEL))
-	@rm -rf $@.tmp && mkdir $@.tmp
+	@$(if $(filter 1,$(RESUME)),,rm -rf $@.tmp;) mkdir -p $@.tmp
 	@echo 'lora_parameters: {rank: $(LORA_RANK), scale: $(LORA_SCALE), dropout: $(LORA_DROPOUT)}' >$@.tmp/lora.yaml
-	@$(if $(filter constant,$(LR_SCHEDULE)),,echo 'lr_schedule: {name: $(LR_SCHEDULE), arguments: [$(LEARNING_RATE), $(ITERS)]}' >>$@.tmp/lora.yaml)
-	$(LOG)/train.log bin/python -m mlx_lm lora --train --model $(BASE_MODEL) --data $(or $(EXPANDED),$(DATA)) \
-		--mask-prompt --num-layers $(NUM_LAYERS) --learning-rate $(LEARNING_RATE) \
+	@$(if $(filter constant,$(LR_SCHEDULE)),,echo "lr_schedule: {name: $(LR_SCHEDULE), arguments: $(SCHEDULE_$(LR_SCHEDULE))}" >>$@.tmp/lora.yaml)
+	@$(if $(filter adafactor,$(OPTIMIZER)),echo 'optimizer_config: {adafactor: {relative_step: false}}' >>$@.tmp/lora.yaml)
+	$(LOG)/train.log $(LAUNCH) bin/python py/follow.py $(if $(filter 1,$(RESUME)),--resume) --patience $(PATIENCE) --min-delta $(MIN_DELTA) -- \
+		mlx_lm lora --train --model $(BASE_MODEL) --data $(or $(EXPANDED),$(DATA)) --mask-prompt \
+		--fine-tune-type $(FINE_TUNE_TYPE) --num-layers $(NUM_LAYERS) --optimizer $(OPTIMIZER) --learning-rate $(LEARNING_RATE) \
 		--iters $(ITERS) --batch-size $(BATCH_SIZE) --grad-accumulation-steps $(GRAD_ACCUMULATION) \
 		--steps-per-eval $(STEPS_PER_EVAL) --val-batches $(VAL_BATCHES) --save-every $(SAVE_EVERY) \
 		--steps-per-report $(STEPS_PER_REPORT) --max-seq-length $(MAX_SEQ_LENGTH) --seed $(SEED) \
+		$(if $(filter 1,$(GRAD_CHECKPOINT)),--grad-checkpoint) $(if $(filter none,$(REPORT_TO)),,--report-to $(REPORT_TO) --project-name $(EXPERIMENT)) \
 		--config $@.tmp/lora.yaml --adapter-path $@.tmp
-	@cp $(BUILD)/logs/train.log $@.tmp/train.log
-	@rm -rf $@ && mv $@.tmp $@
+	$(LOG)/best.log bin/python py/best.py $@.tmp $@.tmp/best $(if $(filter 1,$(KEEP_CHECKPOINTS)),--keep-checkpoints)
+	@cat $(BUILD)/logs/train.log $(BUILD)/logs/best.log >$@.tmp/best/train.log && cp $@.tmp/lora.yaml $@.tmp/best
+	@rm -rf $@ && mv $@.tmp/best $@ && rm -rf $@.tmp
 	$(call remember,train)
+
+plot: $(BUILD)/curves.svg ## the loss curves as build/curves.svg and .png
+
+$(BUILD)/curves.svg: $(BUILD)/adapters py/plot.py | .venv/plot.installed
+	bin/python py/plot.py $< --out $(basename $@)
 
 # == Fuse: the adapter becomes part of the weights
 # --dequantize first: added to 4-bit weights, an adapter is rounded to their grid and can vanish.
@@ -202,7 +221,19 @@ $(BUILD)/q5-float32: $(BUILD)/q5
 	$(LOG)/twin.log bin/python -m mlx_lm convert --hf-path $(BUILD)/q5 --mlx-path $@.tmp --dequantize --dtype float32
 	@rm -rf $@ && mv $@.tmp $@
 
-$(BUILD)/eval.json: $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5) $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,eval) | $(BUILD)/logs
+# What each step from the base to q5 costs, before a score has to show it: one validation loss for each.
+ladder_keys := LADDER_ROWS
+
+ladder: $(BUILD)/ladder.json ## validation loss of base, base + adapter, fused and q5
+	@echo; jq --raw-output .summary $<
+
+$(BUILD)/ladder.json: $(BUILD)/adapters $(BUILD)/fused $(BUILD)/$(SERVED) py/ladder.py py/loss.py $(call changed,ladder)
+	$(call begin,ladder: has the adapter survived fusing and $(Q_BITS) bits?)
+	$(LOG)/ladder.log bin/python py/ladder.py --model $(BASE_MODEL) --adapters $(BUILD)/adapters --fused $(BUILD)/fused \
+		--q5 $(BUILD)/$(SERVED) --rows $(LADDER_ROWS) --out $@
+	$(call remember,ladder)
+
+$(BUILD)/eval.json: $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5) $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,eval) | $(BUILD)/logs $(if $(OURS),$(BUILD)/ladder.json)
 	$(call begin,evaluate: $(if $(OURS),$(BUILD)/$(SERVED),$(EVAL_URL)) on $(SUITE))
 	$(LOG)/eval.log $(EVALUATE) --experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@
 	$(call remember,eval)
@@ -239,8 +270,10 @@ compare: $(BUILD)/compare.md
 	@cat $<
 endif
 
-$(BUILD)/compare.md: $(BUILD)/eval.json $(BASELINE_FILE) $(TARGETS) bin/compare.sh bin/compare.jq py/difference.py $(call changed,compare)
-	@bin/compare.sh $(BASELINE_FILE) $(BUILD)/eval.json $(TARGETS) >$@.tmp && mv $@.tmp $@
+$(BUILD)/compare.md: $(BUILD)/eval.json $(if $(OURS),$(BUILD)/ladder.json) $(BASELINE_FILE) $(TARGETS) bin/compare.sh bin/compare.jq py/difference.py $(call changed,compare)
+	@bin/compare.sh $(BASELINE_FILE) $(BUILD)/eval.json $(TARGETS) >$@.tmp
+	@$(if $(OURS),jq --raw-output .summary $(BUILD)/ladder.json >>$@.tmp)
+	@mv $@.tmp $@
 	$(call remember,compare)
 
 # == Housekeeping
@@ -261,4 +294,4 @@ include bin/sweep.mk bin/develop.mk
 
 comma := ,
 FORCE:
-.PHONY: FORCE setup preflight plan train fuse quantize eval eval-base gate serve compare demo clean-build clean help
+.PHONY: FORCE setup preflight plan train plot fuse quantize ladder eval eval-base gate serve compare demo clean-build clean help

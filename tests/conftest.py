@@ -13,7 +13,7 @@ import pytest
 # send one need it as in a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["experiment", "taught"]
+pytest_plugins = ["experiment", "taught", "training"]
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "py"))
 

@@ -1,0 +1,171 @@
+"""Which checkpoint is the best? Ends a training: keeps the one with the lowest validation loss.
+
+    python best.py STAGING OUT
+
+mlx-lm keeps the last weights, and reports under a checkpoint's number the loss of the weights one
+update before it. So the few best reported, and the last, are loaded from their files and
+validated again, over every row (mlx-lm leaves out those that fill no batch). OUT gets the adapter,
+its config, the metrics and training.json; STAGING stays as it is.
+"""
+
+import argparse
+import math
+import shutil
+import sys
+from pathlib import Path
+
+from mlx_lm import load
+from mlx_lm.tuner.utils import load_adapters
+
+from checkpoints import (
+    FINAL,
+    METRICS,
+    find_checkpoints,
+    is_whole,
+    losses,
+    read_metrics,
+    run_folders,
+)
+from files import read_json, write_json
+from loss import valid_rows, validation_loss
+
+TRIED = 3  # of the best reported losses
+SERVICES = ("wandb", "swanlog")  # what REPORT_TO leaves in the adapter path
+
+
+def trained_weights(staging: Path, iterations: int) -> dict[int, Path]:
+    """Iterations -> weights, the last ones too where they are not at a multiple of SAVE_EVERY."""
+    found = find_checkpoints(staging)
+    last = run_folders(staging)[-1][1] / FINAL
+    total = read_json(staging / "adapter_config.json")["iters"]
+    if iterations == total and iterations not in found and is_whole(last):
+        found[iterations] = last
+    return found
+
+
+def reported_loss(iteration: int, val_losses: dict[int, float]) -> float:
+    """The loss reported for the checkpoint of `iteration`: that of one update before."""
+    return val_losses.get(iteration - 1, val_losses.get(iteration, math.nan))
+
+
+def pick_candidates(checkpoints: dict[int, Path], val_losses: dict[int, float]) -> list[int]:
+    """Iterations of the TRIED best reported checkpoints, and of the last."""
+    reported = {n: reported_loss(n, val_losses) for n in checkpoints}
+    finite = [n for n, loss in reported.items() if math.isfinite(loss)]
+    return sorted({*sorted(finite, key=reported.get)[:TRIED], max(checkpoints)})
+
+
+def recompute(staging: Path, checkpoints: dict[int, Path], tried: list[int]) -> dict[int, float]:
+    """Iterations -> validation loss over all rows, of the weights in the files."""
+    config = read_json(staging / "adapter_config.json")
+    model, tokenizer = load(config["model"])
+    load_adapters(model, staging)
+    rows = valid_rows(config, tokenizer)
+    found = {}
+    for iteration in tried:
+        model.load_weights(str(checkpoints[iteration]), strict=False)
+        found[iteration], _ = validation_loss(model, rows, config)
+    return found
+
+
+def count_rows(path: Path) -> int:
+    with path.open("rb") as stream:
+        return sum(1 for line in stream if line.strip())
+
+
+def summarize(staging: Path, found: dict[int, float], reported: dict[int, float]) -> dict:
+    """training.json. Raises ValueError when no candidate has a loss."""
+    ended, config = read_json(staging / "training.json"), read_json(staging / "adapter_config.json")
+    finite = {n: loss for n, loss in found.items() if math.isfinite(loss)}
+    if not finite:
+        raise ValueError(f"{staging}: the validation loss of every checkpoint is NaN")
+    best, last = min(finite, key=finite.get), max(found)
+    batches = ended["iterations"] * config["batch_size"]
+    base = reported.get(0, math.nan)
+    return {
+        "schema": 1,
+        "best_iteration": best,
+        "best_val_loss": finite[best],
+        "last_iteration": last,
+        "last_val_loss": found[last] if last in finite else None,
+        "gain_over_last": found[last] - finite[best] if last in finite else None,
+        "base_val_loss": base if math.isfinite(base) else None,
+        "stopped_early": ended["stopped_early"],
+        "stop_reason": ended["stop_reason"],
+        "iterations": ended["iterations"],
+        "epochs": round(batches / count_rows(Path(config["data"]) / "train.jsonl"), 4),
+        "seconds": ended["seconds"],
+        "resumed_from": ended["resumed_from"],
+        "resumed_at": ended["resumed_at"],
+        "candidates": [
+            {
+                "iteration": n,
+                "reported": loss if math.isfinite(loss := reported_loss(n, reported)) else None,
+                "val_loss": found[n] if n in finite else None,
+            }
+            for n in found
+        ],
+    }
+
+
+def keep(staging: Path, out: Path, checkpoints: dict[int, Path], every: bool) -> None:
+    """Fill `out` with what outlives the staging folder, apart from the adapter and training.json."""
+    for name in (METRICS, "adapter_config.json"):
+        shutil.copy(staging / name, out / name)
+    for _, folder in run_folders(staging):
+        for service in SERVICES:
+            if (folder / service).is_dir():
+                shutil.copytree(folder / service, out / service, dirs_exist_ok=True)
+    for iteration, file in checkpoints.items() if every else ():
+        shutil.copy(file, out / f"{iteration:07d}_adapters.safetensors")
+
+
+def say(training: dict) -> None:
+    """The candidates as a table, and what it comes to."""
+    print("  iteration   while training   from its file")
+    for entry in training["candidates"]:
+        shown = [entry["reported"], entry["val_loss"]]
+        one, two = ("NaN" if loss is None else f"{loss:.4f}" for loss in shown)
+        mark = "  best" if entry["iteration"] == training["best_iteration"] else ""
+        print(f"  {entry['iteration']:>9}   {one:>14}   {two:>13}{mark}")
+    best, base = training["best_val_loss"], training["base_val_loss"]
+    gain = training["gain_over_last"]
+    lower = f", {gain:.4f} lower than the last" if gain else ""
+    print(f"Keeping iteration {training['best_iteration']}: validation loss {best:.4f}{lower}.")
+    if base is not None and best >= base:
+        print(f"best: WARNING: no better than the untuned base ({base:.4f})", file=sys.stderr)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("staging", type=Path, help="the adapter path that was trained in")
+    parser.add_argument("out", type=Path, help="folder to make")
+    parser.add_argument("--keep-checkpoints", action="store_true")
+    args = parser.parse_args()
+    staging, out = args.staging, args.out
+    try:
+        if not (staging / "training.json").is_file():
+            raise ValueError(f"{staging}: training has not come to its end; its log says why")
+        ended = read_json(staging / "training.json")
+        if ended["failed"]:
+            raise ValueError(ended["stop_reason"])
+        checkpoints = trained_weights(staging, ended["iterations"])
+        if not checkpoints:
+            raise ValueError(f"{staging}: no checkpoint to keep; SAVE_EVERY is more than ITERS?")
+        reported = losses(read_metrics(staging), "val_loss")
+        found = recompute(staging, checkpoints, pick_candidates(checkpoints, reported))
+        training = summarize(staging, found, reported)
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        keep(staging, out, checkpoints, args.keep_checkpoints)
+        shutil.copy(checkpoints[training["best_iteration"]], out / FINAL)
+        write_json(out / "training.json", training)
+        say(training)
+    except (ValueError, OSError) as error:
+        print(f"best: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

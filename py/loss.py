@@ -1,0 +1,54 @@
+"""The validation loss of a model, over every row: mlx-lm's own loss on mlx-lm's own batches."""
+
+from types import SimpleNamespace
+
+import mlx.core as mx
+import numpy as np
+from mlx_lm.tuner.datasets import load_dataset
+from mlx_lm.tuner.trainer import default_loss, evaluate
+
+Row = tuple[list[int], int]  # token ids, and how many at the start the loss leaves out
+
+
+def valid_rows(adapter_config: dict, tokenizer, limit: int = 0) -> list[Row]:
+    """The validation rows as the training of `adapter_config` tokenized and masked them.
+
+    With `limit` at most so many, spread evenly: a set may be sorted by tool. Raises ValueError
+    when there are none.
+    """
+    _, valid, _ = load_dataset(SimpleNamespace(**adapter_config), tokenizer)
+    if not len(valid):
+        raise ValueError(f"{adapter_config['data']}/valid.jsonl: no rows to validate on")
+    count = min(limit or len(valid), len(valid))
+    return [valid.process(valid[n * len(valid) // count]) for n in range(count)]
+
+
+def batch_size(rows: int, most: int) -> int:
+    """The largest batch up to `most` that leaves no row over: mlx-lm drops a last, smaller one."""
+    return next(size for size in range(min(most, rows), 0, -1) if rows % size == 0)
+
+
+def validation_loss(model, rows: list[Row], adapter_config: dict) -> tuple[float, int]:
+    """(mean loss per supervised token, in nats; how many tokens that are).
+
+    The same model and rows give the same bits: batches come in one order.
+    """
+    tokens = 0
+
+    def counted(model, batch, lengths):
+        nonlocal tokens
+        loss, count = default_loss(model, batch, lengths)
+        tokens += count.item()
+        return loss, count
+
+    np.random.seed(0)  # evaluate() shuffles its batches
+    loss = evaluate(
+        model,
+        rows,
+        batch_size(len(rows), adapter_config["batch_size"]),
+        num_batches=-1,
+        max_seq_length=adapter_config["max_seq_length"],
+        loss=counted,
+    )
+    mx.clear_cache()
+    return loss, tokens

@@ -1,0 +1,266 @@
+"""The companion of mlx_lm lora: it changes no bit, tells all, stops in time, and goes on."""
+
+import json
+import re
+import signal
+import subprocess
+
+import pytest
+
+from checkpoints import find_checkpoints, is_whole, losses, read_metrics
+from conftest import ROOT
+from files import read_json, sha256_of
+from follow import Metrics, StopTraining
+from sparkline import sparkline
+from training import SENTENCES, best, break_off, follow, run, write_data
+
+
+def weights(folder) -> dict[str, str]:
+    return {file.name: sha256_of(file) for file in folder.glob("*.safetensors")}
+
+
+def test_the_weights_are_those_of_the_bare_command(lora, tmp_path):
+    """Bit for bit, each checkpoint and the last; and the metrics are what mlx-lm printed."""
+    bare = run(ROOT / "bin/python", "-m", *lora(tmp_path / "bare"))
+    assert bare.returncode == 0, bare.stderr
+    followed = follow(lora(tmp_path / "followed"), "--patience", 9)
+    assert followed.returncode == 0, followed.stderr
+    assert len(weights(tmp_path / "bare")) == 4
+    assert weights(tmp_path / "bare") == weights(tmp_path / "followed")
+    printed = re.findall(r"(?m)^ +(\d+) +([\d.]+) [▼▲]", re.sub(r"\x1b\[[\d;]*m", "", bare.stdout))
+    metrics = read_metrics(tmp_path / "followed")
+    train = losses(metrics, "train_loss")
+    assert printed == [(str(n), f"{loss:.3f}") for n, loss in train.items()]
+    assert list(train) == list(range(5, 61, 5))
+    assert list(losses(metrics, "val_loss")) == [0, 19, 39, 59]
+    for entry in metrics:
+        assert {"iteration", "tokens", "seconds"} <= set(entry)
+        assert ("train_loss" in entry) != ("val_loss" in entry)
+
+
+def test_metrics_are_there_while_training_runs(lora, tmp_path):
+    staging = tmp_path / "adapters.tmp"
+    break_off(lora(staging, iters=100000), lambda: len(read_metrics(staging)) > 3)
+    assert len(read_metrics(staging)) > 3
+    assert not (staging / "training.json").exists()
+
+
+@pytest.fixture
+def overfit(lora, tmp_path):
+    """A training of four rows that say nothing about the ones it is validated on."""
+    write_data(tmp_path / "data", list(SENTENCES) + ["Read on."], ["zyx wvu " * 4, "7 7 7 7"] * 2)
+    staging = tmp_path / "adapters.tmp"
+    command = lora(staging, iters=4000, learning_rate=1e-2, steps_per_eval=10, save_every=10)
+    return staging, follow(command, "--patience", 3, "--min-delta", 0.001)
+
+
+def test_overfitting_stops_early_and_the_best_is_kept(overfit, tmp_path):
+    staging, ended = overfit
+    assert ended.returncode == 0, ended.stderr
+    assert "Stopped early: 3 validations without a loss lower by 0.001" in ended.stderr
+    reported = losses(read_metrics(staging), "val_loss")
+    stopped = max(reported)
+    assert stopped < 300 and min(reported, key=reported.get) < stopped - 20
+    # the checkpoint of the last validation is there, and training ended with the next report
+    assert max(find_checkpoints(staging)) == stopped + 1
+    assert read_json(staging / "training.json")["iterations"] == stopped + 6
+    kept = best(staging, tmp_path / "out")
+    assert kept.returncode == 0, kept.stderr
+    training = read_json(tmp_path / "out/training.json")
+    assert training["stopped_early"] is True and "3 validations" in training["stop_reason"]
+    assert training["best_val_loss"] == min(c["val_loss"] for c in training["candidates"])
+    assert training["gain_over_last"] > 0.1
+    n = training["best_iteration"]
+    assert n < training["last_iteration"] == stopped + 1
+    assert weights(tmp_path / "out") == {
+        "adapters.safetensors": sha256_of(staging / f"{n:07d}_adapters.safetensors")
+    }
+
+
+def test_the_recorded_loss_is_that_of_the_kept_weights(overfit, lora, tmp_path):
+    """Recomputed by the real mlx_lm lora --test, from the folder that was kept."""
+    best(overfit[0], tmp_path / "out")
+    (tmp_path / "data/valid.jsonl").rename(tmp_path / "data/test.jsonl")
+    command = lora(tmp_path / "out", test_batches=-1, batch_size=1)
+    command[command.index("--train")] = "--test"
+    tested = run(ROOT / "bin/python", "-m", *command)
+    recorded = read_json(tmp_path / "out/training.json")["best_val_loss"]
+    assert f"Test loss {recorded:.3f}," in tested.stdout
+
+
+def test_checkpoints_are_kept_when_asked_for(lora, tmp_path):
+    follow(lora(tmp_path / "adapters.tmp", iters=50))
+    best(tmp_path / "adapters.tmp", tmp_path / "out", "--keep-checkpoints")
+    kept = [f"{n:07d}_adapters.safetensors" for n in (20, 40, 50)]
+    assert sorted(weights(tmp_path / "out")) == [*kept, "adapters.safetensors"]
+    assert read_json(tmp_path / "out/training.json")["last_iteration"] == 50
+
+
+def test_a_loss_that_is_no_number_ends_training_at_once(lora, tmp_path):
+    staging = tmp_path / "adapters.tmp"
+    ended = follow(lora(staging, learning_rate=1e30, iters=100000))
+    assert ended.returncode == 1
+    assert re.search(r"train: the \w+ loss is (nan|inf) after \d+ iterations: lower", ended.stderr)
+    assert "Traceback" not in ended.stderr
+    training = read_json(staging / "training.json")
+    assert training["stopped_early"] is True and training["failed"] is True
+    refused = best(staging, tmp_path / "out")
+    assert refused.returncode == 1 and "loss is" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    assert json.loads((staging / "metrics.jsonl").read_text().splitlines()[-1])
+
+
+REPORTS = [1, 5, 9, 14]
+
+
+@pytest.mark.parametrize("reports", REPORTS)
+def test_a_killed_training_goes_on(lora, tmp_path, reports):
+    staging = tmp_path / "adapters.tmp"
+    command = lora(staging, iters=80)
+    break_off(command, lambda: len(read_metrics(staging)) >= reports)
+    assert best(staging, tmp_path / "out").returncode == 1 and not (tmp_path / "out").exists()
+    done = max(find_checkpoints(staging), default=0)
+    ended = follow(command, "--resume")
+    assert ended.returncode == 0, ended.stderr
+    said = f"Going on after iteration {done}. Optimizer state and data order start anew."
+    assert (said if done else "Nothing to resume") in ended.stdout
+    train = [e["iteration"] for e in read_metrics(staging) if "train_loss" in e]
+    assert train == list(range(5, 81, 5))
+    assert sorted(find_checkpoints(staging)) == [20, 40, 60, 80]
+    metrics = read_metrics(staging)
+    assert [e["seconds"] for e in metrics] == sorted(e["seconds"] for e in metrics)
+    assert [e["tokens"] for e in metrics] == sorted(e["tokens"] for e in metrics)
+    kept = best(staging, tmp_path / "out")
+    assert kept.returncode == 0, kept.stderr
+    training = read_json(tmp_path / "out/training.json")
+    assert training["resumed_from"] == (done or None)
+    assert (training["iterations"], training["last_iteration"]) == (80, 80)
+
+
+def test_a_training_resumed_twice_counts_on(lora, tmp_path):
+    staging = tmp_path / "adapters.tmp"
+    command = lora(staging, iters=200)
+    break_off(command, lambda: find_checkpoints(staging))
+    first = max(find_checkpoints(staging))
+    break_off(command, lambda: max(find_checkpoints(staging)) > first, "--resume")
+    second = max(find_checkpoints(staging))
+    assert follow(command, "--resume").returncode == 0
+    assert sorted(find_checkpoints(staging)) == list(range(20, 201, 20))
+    assert read_json(staging / "training.json")["resumed_at"] == [first, second]
+
+
+def test_a_checkpoint_cut_off_is_not_resumed_from(lora, tmp_path):
+    staging = tmp_path / "adapters.tmp"
+    follow(lora(staging))
+    (staging / "training.json").unlink()
+    cut = staging / "0000060_adapters.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-10])
+    assert not is_whole(cut)
+    ended = follow(lora(staging), "--resume")
+    assert "Going on after iteration 40." in ended.stdout
+    assert find_checkpoints(staging)[60].parent.name == "resumed-0000040"
+
+
+def test_another_training_is_not_gone_on_with(lora, tmp_path):
+    staging = tmp_path / "adapters.tmp"
+    break_off(lora(staging, iters=5000), lambda: find_checkpoints(staging))
+    refused = follow(lora(staging, learning_rate=1e-5), "--resume")
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert "was trained with learning_rate=0.001, now it is 1e-05" in refused.stderr
+    write_data(tmp_path / "data", ["Another."] * 24, ["And another."] * 9)
+    refused = follow(lora(staging), "--resume")
+    assert refused.returncode == 2 and "trained on other rows" in refused.stderr
+
+
+def test_the_learning_rate_goes_on_where_it_was(lora, tmp_path):
+    """The resumed run's schedule is that of an unbroken one, to the last digit."""
+    schedule = "lr_schedule: {name: cosine_decay, arguments: [1e-3, 60]}\n"
+    (tmp_path / "lora.yaml").write_text(schedule)
+    rates = []
+    for name in ("unbroken", "broken"):
+        staging = tmp_path / name
+        command = lora(staging, config=tmp_path / "lora.yaml")
+        if name == "broken":
+            break_off(command, lambda: find_checkpoints(tmp_path / "broken"))
+            assert follow(command, "--resume").returncode == 0
+        else:
+            follow(command)
+        entries = [e for e in read_metrics(staging) if "train_loss" in e]
+        rates.append({e["iteration"]: e["learning_rate"] for e in entries})
+    assert rates[0] == rates[1] and rates[0][60] < 1e-5
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_says_how_to_go_on(lora, tmp_path, signum):
+    staging = tmp_path / "adapters.tmp"
+    command = lora(staging, iters=100000)
+    assert break_off(command, lambda: find_checkpoints(staging), signum=signum) == 130
+
+
+def validate(metrics: Metrics, values: list[float]) -> int:
+    """Report validation losses every 10 iterations until it stops; iterations trained by then."""
+    train = {"train_loss": 1.0, "trained_tokens": 1, "tokens_per_second": 1, "peak_memory": 1}
+    for n, loss in enumerate(values):
+        metrics.on_val_loss_report(
+            {"iteration": 10 * n - 1 if n else 0, "val_loss": loss, "val_time": 1}
+        )
+        for iteration in (10 * n, 10 * n + 5):
+            try:
+                metrics.on_train_loss_report(train | {"iteration": iteration, "learning_rate": 1})
+            except StopTraining:
+                return iteration
+    return -1
+
+
+@pytest.mark.parametrize(
+    ("patience", "values", "stops"),
+    [
+        (2, [5, 4, 3, 2, 1], -1),
+        (2, [5, 4, 4, 4, 4], 35),
+        (2, [5, 4, 4.5, 3, 3.5, 3.6], 55),
+        (2, [5, 4, 3.99, 3.98, 3], 35),  # lower, but by less than min_delta
+        (0, [5, 6, 7, 8, 9], -1),
+        (1, [5, 6, 7], 15),
+    ],
+)
+def test_patience_counts_validations_without_gain(tmp_path, patience, values, stops):
+    assert validate(Metrics(tmp_path, 0, patience, 0.05), values) == stops
+
+
+def test_patience_remembers_what_was_before_a_resumption(tmp_path):
+    validate(Metrics(tmp_path, 0, 9, 0.05), [5, 4, 4.5])
+    assert validate(Metrics(tmp_path, 20, 2, 0.05), [4.6]) == 5
+
+
+@pytest.mark.parametrize(
+    ("values", "curve"),
+    [([1, 2, 3], "▁▅█"), ([5], "▁"), ([2, 2], "▁▁"), ([1, float("nan"), 2], "▁×█"), ([], "")],
+)
+def test_a_curve_in_a_line(values, curve):
+    assert sparkline(values) == curve
+
+
+def test_only_mlx_lm_lora_is_followed():
+    refused = run(ROOT / "bin/python", ROOT / "py/follow.py", "--", "ls")
+    assert refused.returncode == 2 and "begins with: mlx_lm lora" in refused.stderr
+
+
+def test_a_report_for_another_service_is_kept_too(lora, tmp_path):
+    """REPORT_TO: mlx-lm's own WandBCallback, with the wandb of the Python path, beside ours."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/wandb.py").write_text(
+        "def init(**options): print('init', options['project'])\n"
+        "def log(entry, step): print('log', step, sorted(entry)[0])\n"
+    )
+    command = lora(tmp_path / "adapters.tmp", report_to="wandb", project_name="mine")
+    words = [ROOT / "bin/python", ROOT / "py/follow.py", "--", *command]
+    ended = subprocess.run(
+        list(map(str, words)),
+        env={"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "init mine" in ended.stdout and ended.stdout.count("log ") == 16
+    assert len(read_metrics(tmp_path / "adapters.tmp")) == 16
