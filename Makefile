@@ -141,7 +141,8 @@ train: $(BUILD)/adapters ## LoRA-train the base model; RESUME=1 goes on, WORKERS
 
 $(BUILD)/adapters: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(EXPANDED) $(call changed,train) | $(BUILD)/preflight.ok
 	$(call begin,train: $(ITERS) iterations of $(BATCH_SIZE) rows on $(NUM_LAYERS) layers of $(BASE_MODEL))
-	@$(if $(filter 1,$(RESUME)),,rm -rf $@.tmp;) mkdir -p $@.tmp
+	@$(if $(filter 1,$(RESUME)),[ ! -f $@.tmp/inputs.json ] || cat $(BUILD)/logs/train.log >>$@.tmp/earlier.log,rm -rf $@.tmp)
+	@mkdir -p $@.tmp && touch $@.tmp/earlier.log
 	@echo 'lora_parameters: {rank: $(LORA_RANK), scale: $(LORA_SCALE), dropout: $(LORA_DROPOUT)}' >$@.tmp/lora.yaml
 	@$(if $(filter constant,$(LR_SCHEDULE)),,echo "lr_schedule: {name: $(LR_SCHEDULE), arguments: $(SCHEDULE_$(LR_SCHEDULE))}" >>$@.tmp/lora.yaml)
 	@$(if $(filter adafactor,$(OPTIMIZER)),echo 'optimizer_config: {adafactor: {relative_step: false}}' >>$@.tmp/lora.yaml)
@@ -154,7 +155,7 @@ $(BUILD)/adapters: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(EXPANDED) $(call ch
 		$(if $(filter 1,$(GRAD_CHECKPOINT)),--grad-checkpoint) $(if $(filter none,$(REPORT_TO)),,--report-to $(REPORT_TO) --project-name $(EXPERIMENT)) \
 		--config $@.tmp/lora.yaml --adapter-path $@.tmp
 	$(LOG)/best.log bin/python py/best.py $@.tmp $@.tmp/best $(if $(filter 1,$(KEEP_CHECKPOINTS)),--keep-checkpoints)
-	@cat $(BUILD)/logs/train.log $(BUILD)/logs/best.log >$@.tmp/best/train.log && cp $@.tmp/lora.yaml $@.tmp/best
+	@cat $@.tmp/earlier.log $(BUILD)/logs/train.log $(BUILD)/logs/best.log >$@.tmp/best/train.log && cp $@.tmp/lora.yaml $@.tmp/best
 	@rm -rf $@ && mv $@.tmp/best $@ && rm -rf $@.tmp
 	$(call remember,train)
 

@@ -22,7 +22,10 @@ bench-blas: .venv/base.installed ## the speed of a float32 product with and with
 bench-preflight: .venv/dev.installed ## time and memory of preflight for 1,000 to 100,000 rows of DATA
 	@bin/python tests/bench_preflight.py
 
+bench-train: .venv/base.installed | $(EMBEDDED) ## the bare mlx_lm lora command and the followed one, in turns
+	@bin/python tests/bench_train.py $(BASE_MODEL) $(DATA) 30
+
 bench-evaluate: .venv/base.installed ## one request at a time, concurrent, generate per prompt, and q5 itself
 	@bin/python tests/bench_evaluate.py $(BUILD)
 
-.PHONY: test lint lock bench-blas bench-preflight bench-evaluate
+.PHONY: test lint lock bench-blas bench-preflight bench-train bench-evaluate

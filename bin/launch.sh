@@ -21,8 +21,9 @@ if [ "$hosts" = none ]; then
     where="-n $workers --starting-port $((20000 + $$ % 400 * 100))"
 else
     [ -f "$hosts" ] || stop "HOSTS=$hosts: no such file; the README shows one"
-    workers=$(jq '.hosts? // . | map(.ssh) | length' "$hosts" 2>/dev/null) ||
+    workers=$(jq --exit-status '(.hosts? // .) | arrays | map(.ssh | strings) | length | select(. > 0)' "$hosts" 2>/dev/null) ||
         stop "HOSTS=$hosts: not a hosts.json of mlx.launch; the README shows one"
+    [ "$workers" != 1 ] || stop "HOSTS=$hosts: a hosts.json of one machine; leave HOSTS out to train here"
     where=
 fi
 [ $((batch % workers)) = 0 ] ||
@@ -33,6 +34,9 @@ scratch=$(mktemp -d)
 mkfifo "$scratch/input"
 exec 0<>"$scratch/input"
 rm -r "$scratch"
+
+# Ctrl-C reaches the workers too, and ends them; the launcher then ends by itself.
+trap '' INT
 
 if [ -n "$where" ]; then
     # shellcheck disable=SC2086  # options

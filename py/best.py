@@ -109,7 +109,7 @@ def summarize(staging: Path, found: dict[int, float], reported: dict[int, float]
 
 
 def keep(staging: Path, out: Path, checkpoints: dict[int, Path], every: bool) -> None:
-    """Fill `out` with what outlives the staging folder, apart from the adapter and training.json."""
+    """Fill `out` with what outlives the staging folder, but for the adapter and training.json."""
     for name in (METRICS, "adapter_config.json"):
         shutil.copy(staging / name, out / name)
     for _, folder in run_folders(staging):

@@ -26,7 +26,7 @@ def run_folders(staging: Path) -> list[tuple[int, Path]]:
 
 
 def is_whole(file: Path) -> bool:
-    """Is `file` a complete safetensors file? mlx-lm writes in place: a kill leaves a part of one."""
+    """Is `file` a complete safetensors file? mlx-lm writes in place: a kill leaves half of one."""
     try:
         with safe_open(file, "np"):
             return True

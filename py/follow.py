@@ -14,7 +14,6 @@ Exit status: 0 trained or stopped early, 1 a loss that is no number, 2 what can'
 """
 
 import argparse
-import contextlib
 import json
 import math
 import os
@@ -73,17 +72,18 @@ class Metrics(TrainingCallback):
         self.reason = None
 
     def seconds(self) -> float:
+        """Of training so far, over all runs."""
         return round(time.monotonic() - self.began, 2)
 
     def write(self, entry: dict) -> None:
+        """Add a line to metrics.jsonl; null for what is no number."""
         if self.staging:
-            entry = {
-                k: None if v != v or v in (math.inf, -math.inf) else v for k, v in entry.items()
-            }
+            entry = {k: v if math.isfinite(v) else None for k, v in entry.items()}
             with (self.staging / METRICS).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
 
     def on_train_loss_report(self, train_info: dict) -> None:
+        """mlx-lm calls it every steps_per_report iterations, and after the last."""
         self.iterations = self.start + train_info["iteration"]
         self.tokens = self.tokens_before + train_info["trained_tokens"]
         self.write(
@@ -103,6 +103,7 @@ class Metrics(TrainingCallback):
             raise StopTraining(self.reason, failed=False)
 
     def on_val_loss_report(self, val_info: dict) -> None:
+        """mlx-lm calls it after each validation, before the update of that iteration."""
         iteration = self.start + val_info["iteration"]
         loss = val_info["val_loss"]
         self.write(
@@ -138,10 +139,11 @@ class Metrics(TrainingCallback):
         return count
 
     def refuse_nan(self, what: str, loss: float) -> None:
+        """Raises StopTraining when `loss` is NaN or infinite: nothing good comes after that."""
         if not math.isfinite(loss):
             raise StopTraining(
-                f"the {what} loss is {loss} after {self.iterations} iterations: lower LEARNING_RATE,"
-                " and see that MAX_SEQ_LENGTH leaves an answer in every row",
+                f"the {what} loss is {loss} after {self.iterations} iterations:"
+                " lower LEARNING_RATE, and see that MAX_SEQ_LENGTH leaves an answer in every row",
                 failed=True,
             )
 
@@ -209,7 +211,9 @@ def options_to_resume(staging: Path, lora, writes: bool) -> tuple[int, list[str]
 def check_workers_agree(world, plan: list) -> None:
     """Raises ValueError, on every worker, when they are about to train different things."""
     mine = zlib.crc32(json.dumps(plan).encode())
-    theirs = mx.distributed.all_gather(mx.array([mine], mx.uint32), stream=mx.cpu).tolist()
+    theirs = mx.distributed.all_gather(
+        mx.array([mine], mx.uint32), group=world, stream=mx.cpu
+    ).tolist()
     if set(theirs) != {mine}:
         raise ValueError(
             "the workers differ in options, data or checkpoints; give every host the same clone,"
@@ -247,7 +251,7 @@ def train(args, argv: list[str], staging: Path, scratch: str) -> int:
         options += ["--adapter-path", scratch]
     metrics = Metrics(staging if writes else None, done, args.patience, args.min_delta)
 
-    def register(project_name, log_dir, config, wrapped_callback):
+    def register(config, **_):
         if done:
             check_same(staging, config)
         return metrics
@@ -297,7 +301,7 @@ def record(staging: Path, metrics: Metrics, status: int, stopped: str | None) ->
     write_json(staging / "training.json", training)
 
 
-def interrupted(signum, frame):
+def interrupted(_signum, _frame):
     raise KeyboardInterrupt
 
 
@@ -312,7 +316,8 @@ def main() -> int:
         parser.error("the command to follow begins with: mlx_lm lora")
     argv = args.command[2:]
     staging = Path(build_parser().parse_known_args(argv)[0].adapter_path or "adapters")
-    signal.signal(signal.SIGTERM, interrupted)
+    for signum in (signal.SIGINT, signal.SIGTERM):  # mlx.launch's workers inherit INT ignored
+        signal.signal(signum, interrupted)
     try:
         with tempfile.TemporaryDirectory() as scratch:
             staging.mkdir(parents=True, exist_ok=True)
@@ -321,7 +326,7 @@ def main() -> int:
         print(f"train: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        with contextlib.suppress(ValueError):
+        if mx.distributed.init().rank() == 0:
             done = max(find_checkpoints(staging), default=0)
             print(f"train: interrupted; RESUME=1 goes on after iteration {done}", file=sys.stderr)
         return 130

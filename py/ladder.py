@@ -68,9 +68,12 @@ def summarize(result: dict) -> str:
     """The ladder in a line or two of Markdown, for the comparison."""
     steps = ", ".join(f"{step} {loss:.3f}" for step, loss in result["losses"].items())
     q5 = result["kept"]["q5"]
-    share = "" if q5 is None else f"; q5 keeps {q5:.1%} of the adapter's gain"
-    lines = [f"Validation loss: {steps}{share}."]
-    return "\n".join(lines + [f"**Warning**: {warning}." for warning in result["warnings"]])
+    lines = [f"Validation loss: {steps}."]
+    if result["warnings"]:
+        lines += [f"**Warning**: {warning}." for warning in result["warnings"]]
+    elif q5 is not None:
+        lines += [f"q5 keeps {q5:.1%} of the adapter's gain."]
+    return "\n".join(lines)
 
 
 def main() -> int:

@@ -2,8 +2,8 @@
 
     python plot.py ADAPTERS --out build/curves
 
-Colours have a contrast of 3 to 1 or more on white and on near-black, text of 4 to 1, and the ground is left
-clear, so that one picture can be read on a light page and on a dark one.
+Colours have a contrast of 3 to 1 or more on white and on near-black, text of 4 to 1, and the
+ground is left clear, so that one picture can be read on a light page and on a dark one.
 """
 
 import argparse

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,14 @@ def clean_environment() -> dict[str, str]:
     keys = {line.partition("=")[0] for line in (ROOT / "phase40.env").read_text().splitlines()}
     dropped = keys | {"MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "CONFIG", "PYTEST"}
     return {key: value for key, value in os.environ.items() if key not in dropped}
+
+
+def wait_for(fact) -> None:
+    """Return as soon as fact() is true; fails after a minute."""
+    deadline = time.monotonic() + 60
+    while not fact():
+        assert time.monotonic() < deadline, "waited a minute in vain"
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 
 import pytest
 
-from conftest import ROOT, write_config
+from checkpoints import find_checkpoints
+from conftest import ROOT, clean_environment, wait_for, write_config
 from server import choose_port, get_json, wait_until_healthy
 from settings import load_settings
 
@@ -274,9 +276,12 @@ def test_a_second_make_does_nothing_and_says_so(built, make):
 @pytest.mark.parametrize(
     ("change", "rerun"),
     [
-        ("ITERS=12", ["preflight", "train", "fuse", "quantize", "twin", "evaluate"]),
-        ("LEARNING_RATE=1e-5", ["preflight", "train", "fuse", "quantize", "twin", "evaluate"]),
-        ("Q_BITS=4", ["preflight", "quantize", "twin", "evaluate"]),
+        ("ITERS=12", ["preflight", "train", "fuse", "quantize", "twin", "ladder", "evaluate"]),
+        (
+            "LEARNING_RATE=1e-5",
+            ["preflight", "train", "fuse", "quantize", "twin", "ladder", "evaluate"],
+        ),
+        ("Q_BITS=4", ["preflight", "quantize", "twin", "ladder", "evaluate"]),
         ("EVAL_MAX_TOKENS=16", ["evaluate", "evaluate"]),
         ("EVAL_TIMEOUT=5", []),
         # What only evaluation or preflight reads must not cost another training.
@@ -337,3 +342,66 @@ def test_nothing_is_remade_after_clean_build(built, make):
     finally:
         for model in models:
             (hidden / model.name).rename(model)
+
+
+def test_a_training_killed_under_make_leaves_nothing_and_goes_on(tiny_config, tmp_path, make):
+    build = tmp_path / "build"
+    words = [f"CONFIG={tiny_config}", f"BUILD={build}", "ITERS=120", "EPOCHS=1.2", "PATIENCE=0"]
+    words += ["STEPS_PER_EVAL=40", "SAVE_EVERY=20"]
+    killed = subprocess.Popen(
+        ["make", "train", *words],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(lambda: find_checkpoints(build / "adapters.tmp"))
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait(timeout=30)
+    assert not (build / "adapters").exists()
+    assert "train" in stages(make("-n", "train", *words).stdout)
+    run = make("train", *words, "RESUME=1")
+    assert run.returncode == 0, run.stdout + run.stderr
+    training = json.loads((build / "adapters/training.json").read_text())
+    assert training["iterations"] == 120 and training["resumed_from"] >= 20
+    log = (build / "adapters/train.log").read_text()
+    assert log.count("Loading pretrained model") == 2
+    assert f"Going on after iteration {training['resumed_from']}." in log
+    assert "Keeping iteration" in log and "\x1b" not in log
+    assert not (build / "adapters.tmp").exists()
+
+
+@pytest.mark.parametrize(
+    ("choices", "trainable"),
+    [
+        (["FINE_TUNE_TYPE=dora", "OPTIMIZER=adamw", "LR_SCHEDULE=linear_schedule"], 0.017408),
+        (["FINE_TUNE_TYPE=full", "OPTIMIZER=adafactor", "KEEP_CHECKPOINTS=1"], 0.073984),
+        (["OPTIMIZER=muon", "GRAD_CHECKPOINT=1", "GRAD_ACCUMULATION=2", "LORA_RANK=4"], 0.008192),
+    ],
+)
+def test_choices_that_mlx_lm_has_are_keys(tiny_config, tmp_path, make, choices, trainable):
+    build = tmp_path / "build"
+    words = [f"CONFIG={tiny_config}", f"BUILD={build}", f"TRAINABLE={trainable}", *choices]
+    run = make("fuse", *words)
+    assert run.returncode == 0, run.stdout + run.stderr
+    model = json.loads((build / "preflight.json").read_text())["facts"]["model"]
+    assert f"({model['trainable_parameters'] / 1e6:.3f}M/" in (build / "logs/train.log").read_text()
+    training = json.loads((build / "adapters/training.json").read_text())
+    assert training["best_val_loss"] < training["base_val_loss"]
+    kept = len(list((build / "adapters").glob("0*_adapters.safetensors")))
+    assert kept == (2 if "KEEP_CHECKPOINTS=1" in choices else 0)
+    rates = [
+        json.loads(line)["learning_rate"]
+        for line in (build / "adapters/metrics.jsonl").read_text().splitlines()
+        if "train_loss" in line
+    ]
+    assert rates[0] > rates[-1]  # each schedule, counted in updates, falls to its end
+    assert rates[-1] < 0.25 * 2.5e-4
+
+
+def test_a_quantized_base_cannot_be_trained_in_full(tiny_config, tmp_path, make, built):
+    _, build, _ = built
+    words = [f"CONFIG={tiny_config}", f"BUILD={tmp_path}/build", f"BASE_MODEL={build}/q5"]
+    run = make("preflight", *words, "FINE_TUNE_TYPE=full")
+    assert run.returncode != 0
+    assert "FINE_TUNE_TYPE=full: BASE_MODEL is quantized" in run.stderr
