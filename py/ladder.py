@@ -91,9 +91,9 @@ def main() -> int:
         if fatal:
             raise ValueError(fatal)
         result = {"schema": 1, **result, "kept": kept, "warnings": warnings}
-        summary = summarize(result)
-        write_json(args.out, result | {"summary": summary})
-        print(summary)
+        write_json(args.out, result | {"summary": summarize(result)})
+        for warning in warnings:
+            print(f"ladder: WARNING: {warning}", file=sys.stderr)
     except (ValueError, OSError) as error:
         print(f"ladder: {error}", file=sys.stderr)
         return 1

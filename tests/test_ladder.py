@@ -50,7 +50,8 @@ def test_an_adapter_fused_into_a_coarse_base_is_missed(lora, coarse, tmp_path):
     assert math.isclose(losses["fused"], losses["adapter"], rel_tol=1e-3)
     assert kept["fused"] > 0.999 and kept["q5"] < 0.1
     share = f"q5 keeps {kept['q5']:.1%} of the adapter's gain"
-    assert ladder["warnings"] == [share] and f"**Warning**: {share}" in good.stdout
+    assert ladder["warnings"] == [share] and f"ladder: WARNING: {share}" in good.stderr
+    assert ladder["summary"].endswith(f"**Warning**: {share}.")
     trained = json.loads((tmp_path / "adapters/training.json").read_text())
     assert math.isclose(losses["adapter"], trained["best_val_loss"], rel_tol=1e-6)
     # in the place of the fused model it ends the run
