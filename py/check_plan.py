@@ -38,6 +38,8 @@ def check_arithmetic(settings: dict, rows: int, model: dict) -> tuple[list[dict]
     """Epochs, layer coverage and trainable parameters against what is declared, within 1%."""
     iters, batch = number(settings, "ITERS"), number(settings, "BATCH_SIZE")
     layers, every = number(settings, "NUM_LAYERS"), number(settings, "STEPS_PER_EVAL")
+    valid, batches = number(settings, "VALID_ROWS"), number(settings, "VAL_BATCHES")
+    seen = valid // batch if batches < 0 else min(valid // batch, batches)
     save, epochs = number(settings, "SAVE_EVERY"), number(settings, "EPOCHS", float)
     trainable = model["trainable_parameters"] / 1e6
     share = trainable * 1e8 / model["parameters"]
@@ -70,6 +72,14 @@ def check_arithmetic(settings: dict, rows: int, model: dict) -> tuple[list[dict]
             f"validates every {every} iterations, saves every {save}:"
             f" {iters // every} losses, {iters // save} checkpoints",
             f"set SAVE_EVERY={every}, so that every loss has its weights",
+        ),
+        finding(
+            "plan.validation",
+            "ok" if batches < 0 else "warn",
+            "rows that each validation loss is over",
+            f"{seen * batch} of {valid}, in whole batches of {batch}; the best checkpoint is"
+            f" chosen over all {valid}",
+            "set VAL_BATCHES=-1: a sample is another one each time, and its curve is noise",
         ),
     ]
     return findings, {"plan": plan}

@@ -29,6 +29,7 @@ STAGES = (
     ("fuse", "fuse:", "fused"),
     ("quantize", "quantize:", "q5"),
     ("twin", "twin:", "q5-float32"),
+    ("ladder", "ladder:", "ladder.json"),
     ("eval", "evaluate: {BUILD}/", "eval.json"),
     ("eval_base", "evaluate: the untuned base", "eval_base.json"),
 )
