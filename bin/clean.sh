@@ -25,8 +25,8 @@ case "$(pwd -P)/" in "$real"/*) stop "BUILD=$build holds this repository; refusi
 case "$(cd ~ && pwd -P)/" in "$real"/*) stop "BUILD=$build holds the home folder; refusing" ;; esac
 [ -f "$build/.phase40-build" ] || stop "BUILD=$build was not made by this recipe (no .phase40-build); refusing"
 
-models="base data fused q5 q5-float32 base.tmp adapters.tmp data.tmp fused.tmp q5.tmp q5-float32.tmp logs/empty_hub_cache empty_hub_cache"
-results="sweep adapters curves.svg curves.png ladder.json preflight.ok preflight.json eval.json eval.answers.jsonl eval_base.answers.jsonl eval.incomplete.json eval_base.incomplete.json eval_base.json compare.md made logs .phase40-build"
+models="base data adapters.training fused q5 q5-float32 base.tmp adapters.tmp data.tmp fused.tmp q5.tmp q5-float32.tmp logs/empty_hub_cache empty_hub_cache"
+results="sweep reproduce adapters curves.svg curves.png ladder.json preflight.ok preflight.json eval.json eval.answers.jsonl eval_base.answers.jsonl eval.incomplete.json eval_base.incomplete.json eval_base.json compare.md made manifest.json logs .phase40-build"
 names=$models
 [ "$what" = models ] || names="$models $results"
 
@@ -39,5 +39,6 @@ for name in $names; do
     freed=$((freed + kilobytes))
     echo "clean: removed $path ($((kilobytes / 1024)) MB)"
 done
+rm -f "$build/.lock"
 [ "$what" = models ] || rmdir "$build" 2>/dev/null || true
 echo "clean: freed $((freed / 1024)) MB in $build"

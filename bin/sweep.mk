@@ -10,14 +10,12 @@ TEMPERATURES ?= $(EVAL_TEMPERATURE)
 # At temperature 0 nothing is drawn: one seed says all.
 SWEEP = $(foreach t,$(TEMPERATURES),$(foreach s,$(if $(filter 0 0.0,$(t)),$(firstword $(SEEDS)),$(SEEDS)),$(BUILD)/sweep/seed-$(s)-temperature-$(t).json))
 
-sweep_keys := $(filter-out EVAL_TEMPERATURE EVAL_SEED,$(eval_keys))
-
-$(BUILD)/sweep/seed-%.json: $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5) $(SUITE) $(TARGETS) $(EVALUATOR) $(call changed,sweep) | $(BUILD)/logs
-	$(call begin,sweep: $(if $(OURS),$(BUILD)/$(SERVED),$(EVAL_URL)) with seed $*)
+$(BUILD)/sweep/seed-%.json: $(call stale,sweep) | $(SUITE) $(TARGETS) $(BUILD)/logs $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5)
 	@mkdir -p $(@D)
-	$(LOG)/sweep.log $(EVALUATE) --seed $(word 1,$(subst -temperature-, ,$*)) --temperature $(word 2,$(subst -temperature-, ,$*)) \
+	$(call begin,sweep,sweep: $(if $(OURS),$(BUILD)/$(SERVED),$(EVAL_URL)) with seed $*)
+	$(LOG) $(BUILD)/logs/sweep.log $(EVALUATE) --seed $(word 1,$(subst -temperature-, ,$*)) --temperature $(word 2,$(subst -temperature-, ,$*)) \
 		--experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@
-	$(call remember,sweep)
+	$(call finish,sweep)
 
 ifneq ($(strip $(TRAIN_SEEDS)),)
 sweep:

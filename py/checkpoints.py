@@ -1,6 +1,6 @@
 """The folder in which a training is under way: its checkpoints and its metrics.
 
-adapters.tmp/                     the first run's adapter path, as mlx-lm fills it
+adapters.training/                the first run's adapter path, as mlx-lm fills it
     0000100_adapters.safetensors  the weights after 100 iterations
     adapters.safetensors          the last weights that were saved
     metrics.jsonl                 all runs, iterations counted from the first one's start

@@ -217,7 +217,7 @@ def check_workers_agree(world, plan: list) -> None:
     if set(theirs) != {mine}:
         raise ValueError(
             "the workers differ in options, data or checkpoints; give every host the same clone,"
-            " data and adapters.tmp"
+            " data and checkpoints"
         )
 
 

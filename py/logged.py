@@ -1,20 +1,27 @@
 """Run a command so that its progress bars stay live in a terminal and a plain log is kept.
 
-    python logged.py LOG COMMAND...
+    python logged.py [--discard PATH] LOG COMMAND...
 
 A program that writes to a pipe draws no bars, so in a terminal the command gets a terminal of
 its own (a pty), and what it writes is passed on as it comes. The log holds the same lines as
 plain text: no colour codes, and of a line that was drawn over and over only its last state.
-Outside a terminal the output is plain too: mlx-lm writes colours even to a pipe.
-The exit status is the command's. Ctrl-C, TERM and HUP reach the command. How long it took goes, as
-one line more, into times.jsonl beside the log: `make plan` shows it.
+Outside a terminal the output is plain too: mlx-lm writes colours even to a pipe. Of a traceback the
+log has all and the screen its last line.
+
+The exit status is the command's. Ctrl-C, TERM and HUP reach the command, and it ends when whoever
+started this program is gone. When it fails, PATH, half written, is removed, and a full disk is
+called one. How long it took goes, as one line more, into times.jsonl beside the log, for
+`make plan`.
 """
 
+import argparse
 import fcntl
 import json
 import os
 import platform
 import re
+import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -23,6 +30,9 @@ import termios
 import time
 from pathlib import Path
 
+FULL = 10_000_000  # bytes; with less left, a failure is the disk's
+TRACEBACK = b"Traceback (most recent call last):"
+MORE = re.compile(rb"Traceback |During handling of|The above exception")
 # CSI sequences (colours, cursor moves) and OSC sequences (titles, links)
 ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
@@ -33,11 +43,40 @@ def plain(line: bytes) -> bytes:
     return line.rpartition(b"\r")[2].rstrip()
 
 
-def copy_output(source: int, log) -> None:
-    """Pass what comes from `source` to stdout, and whole lines to `log` as plain text."""
+def screen(write):
+    """A function that shows bytes by `write`, as they come; of a traceback its last line only."""
+    hidden = None  # what of a traceback has come since its last whole line
+
+    def show(data: bytes) -> None:
+        nonlocal hidden
+        if hidden is None:
+            shown, header, rest = data.partition(TRACEBACK)
+            write(shown)
+            if not header:
+                return
+            hidden, data = b" ", rest  # a space: the header's own line is not the last
+        *lines, hidden = (hidden + data).split(b"\n")
+        for n, line in enumerate(lines):
+            if not line[:1].isspace() and not MORE.match(line) and plain(line):
+                rest, hidden = b"\n".join([line, *lines[n + 1 :], hidden]), None
+                show(rest)
+                return
+
+    return show
+
+
+def copy_output(source: int, log, check) -> None:
+    """Pass what comes from `source` to stdout, and whole lines to `log` as plain text.
+
+    `check` is called every second in which nothing comes.
+    """
     live = sys.stdout.isatty()
+    show = screen(lambda data: write_all(sys.stdout.fileno(), data))
     pending = b""
     while True:
+        if not select.select([source], [], [], 1)[0]:
+            check()
+            continue
         try:
             data = os.read(source, 65536)
         except OSError:  # Linux reports the end of a pty as EIO
@@ -45,20 +84,20 @@ def copy_output(source: int, log) -> None:
         if not data:
             break
         if live:
-            write_all(sys.stdout.fileno(), data)
+            show(data)
         *lines, pending = (pending + data).split(b"\n")
-        keep(lines, log, live)
+        keep(lines, log, None if live else show)
     if plain(pending):
-        keep([pending], log, live)
+        keep([pending], log, None if live else show)
 
 
-def keep(lines: list[bytes], log, live: bool) -> None:
-    """Write `lines` as plain text to `log`, and to stdout where they were not shown live."""
+def keep(lines: list[bytes], log, show) -> None:
+    """Write `lines` as plain text to `log`, and with `show` where they were not shown live."""
     text = b"".join(plain(line) + b"\n" for line in lines)
     log.write(text)
     log.flush()
-    if not live:
-        write_all(sys.stdout.fileno(), text)
+    if show:
+        show(text)
 
 
 def write_all(target: int, data: bytes) -> None:
@@ -93,7 +132,13 @@ def run_logged(log_path: str, command: list[str]) -> int:
 
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, forward)
-        copy_output(source, log)
+        parent = os.getppid()
+
+        def check():
+            if os.getppid() != parent:
+                process.terminate()
+
+        copy_output(source, log, check)
         status = process.wait()
     return 128 - status if status < 0 else status
 
@@ -107,19 +152,28 @@ def record_time(log_path: str, seconds: float) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) < 3:
-        print("usage: logged.py LOG COMMAND...", file=sys.stderr)
-        return 2
-    log_path, *command = sys.argv[1:]
-    started = time.monotonic()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--discard", type=Path, help="remove this when the command fails")
+    parser.add_argument("log", help="where the plain text goes")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    args = parser.parse_args()
+    stage, started = Path(args.log).stem, time.monotonic()
     try:
-        status = run_logged(log_path, command)
+        status = run_logged(args.log, args.command)
         if status == 0:
-            record_time(log_path, time.monotonic() - started)
-        return status
+            record_time(args.log, time.monotonic() - started)
+            return 0
+        full = shutil.disk_usage(Path(args.log).parent).free < FULL
+        if args.discard and args.discard.is_dir():
+            shutil.rmtree(args.discard)
     except OSError as error:
         print(f"logged: {error.strerror}: {error.filename}", file=sys.stderr)
         return 2
+    if full:
+        print(f"{stage}: the disk is full; free some, then make goes on from here", file=sys.stderr)
+    elif TRACEBACK in Path(args.log).read_bytes():
+        print(f"{stage}: failed; {args.log} has all that it said", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -154,3 +154,17 @@ def tiny_config(tiny_model, tmp_path_factory) -> Path:
         SUITE=folder / "suite.json",
         EVAL_MAX_TOKENS=24,
     )
+
+
+@pytest.fixture(scope="session")
+def built(tiny_config, make):
+    """(config, build folder, output) after one `make eval`; whoever changes it puts it back."""
+    run = make("eval", f"CONFIG={tiny_config}")
+    assert run.returncode == 0, run.stdout + run.stderr
+    return tiny_config, tiny_config.parent / "build", run.stdout
+
+
+def stages(output: str) -> list[str]:
+    """Names of the stages that a make run, or a dry run, announced."""
+    lines = [line.replace('echo; echo "', "") for line in output.splitlines()]
+    return [line.split()[1].strip(":") for line in lines if line.startswith("== ")]

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from conftest import ROOT
-from logged import plain
+from conftest import ROOT, wait_for
+from logged import plain, screen
 
 LOGGED = [sys.executable, str(ROOT / "py/logged.py")]
 IS_TERMINAL = "import sys; print(sys.stdout.isatty())"
@@ -79,3 +79,65 @@ def test_a_signal_ends_the_command(tmp_path, signum):
 def test_a_command_that_cannot_start_is_one_line(tmp_path):
     run = subprocess.run([*LOGGED, tmp_path / "log", "/no/such"], capture_output=True, text=True)
     assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)
+
+
+FAILING = "print('before', flush=True); raise ValueError('the reason')"
+
+
+def test_of_a_traceback_the_screen_shows_the_last_line_and_the_log_has_all(tmp_path):
+    command = [*LOGGED, tmp_path / "x.log", sys.executable, "-c", FAILING]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.stdout == "before\nValueError: the reason\n"
+    assert run.stderr == f"x: failed; {tmp_path}/x.log has all that it said\n"
+    assert "Traceback (most recent call last):" in (tmp_path / "x.log").read_text()
+
+
+def test_in_a_terminal_too(tmp_path):
+    master, slave = pty.openpty()
+    command = [*LOGGED, tmp_path / "x.log", sys.executable, "-c", FAILING]
+    subprocess.run(command, stdout=slave, stderr=subprocess.DEVNULL, timeout=30)
+    os.close(slave)
+    shown = os.read(master, 10000).decode().split()
+    assert shown == ["before", "ValueError:", "the", "reason"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 50])
+def test_a_traceback_in_pieces(size):
+    said = b"one\nTraceback (most recent call last):\n  File x\n    y\nError: z\ntwo\n"
+    shown = []
+    show = screen(shown.append)
+    header = said.index(b"Trace")
+    show(said[: header + 40])  # the header comes in one piece: Python writes it so
+    for n in range(header + 40, len(said), size):
+        show(said[n : n + size])
+    assert b"".join(shown) == b"one\nError: z\ntwo\n"
+
+
+def test_what_a_failed_command_left_half_written_goes(tmp_path):
+    (tmp_path / "half").mkdir()
+    words = [LOGGED[0], LOGGED[1], "--discard", tmp_path / "half", tmp_path / "log"]
+    for status, there in ((0, True), (3, False)):
+        code = f"import sys; sys.exit({status})"
+        run = subprocess.run([*words, sys.executable, "-c", code], capture_output=True)
+        assert (run.returncode, (tmp_path / "half").exists()) == (status, there)
+
+
+def test_the_command_ends_with_whoever_started_it(tmp_path):
+    """SIGKILL to make alone must leave no training behind."""
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    words = [*LOGGED, str(tmp_path / "log"), sys.executable, "-c", code]
+    starter = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(600)"
+    parent = subprocess.Popen([sys.executable, "-c", starter, *words], stdout=subprocess.DEVNULL)
+    wait_for(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text().strip())
+    pid = int((tmp_path / "log").read_text())
+    parent.kill()
+    parent.wait()
+
+    def gone() -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    wait_for(gone)

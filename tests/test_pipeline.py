@@ -11,23 +11,9 @@ import subprocess
 import pytest
 
 from checkpoints import find_checkpoints
-from conftest import ROOT, clean_environment, wait_for, write_config
+from conftest import ROOT, clean_environment, stages, wait_for, write_config
 from server import choose_port, get_json, wait_until_healthy
 from settings import load_settings
-
-
-@pytest.fixture(scope="module")
-def built(tiny_config, make):
-    """(config, build folder, output) after one `make eval`."""
-    run = make("eval", f"CONFIG={tiny_config}")
-    assert run.returncode == 0, run.stdout + run.stderr
-    return tiny_config, tiny_config.parent / "build", run.stdout
-
-
-def stages(output: str) -> list[str]:
-    """Names of the stages that a make run, or a dry run, announced."""
-    lines = [line.replace('echo; echo "', "") for line in output.splitlines()]
-    return [line.split()[1].strip(":") for line in lines if line.startswith("== ")]
 
 
 def test_every_stage_leaves_its_output(built):
@@ -211,7 +197,7 @@ def test_sweep_tabulates_draws_and_their_spread(built, make):
     config, build, _ = built
     run = make("sweep", f"CONFIG={config}", "SEEDS=0 1", "TEMPERATURES=0 0.7")
     assert run.returncode == 0, run.stdout + run.stderr
-    results = {path.stem: json.loads(path.read_text()) for path in (build / "sweep").iterdir()}
+    results = {path.stem: json.loads(path.read_text()) for path in (build / "sweep").glob("*.json")}
     assert sorted(results) == [
         *("seed-0-temperature-0", "seed-0-temperature-0.7", "seed-1-temperature-0.7")
     ]
@@ -266,11 +252,12 @@ def test_compare_table_has_every_category_and_the_total(built):
 
 def test_a_second_make_does_nothing_and_says_so(built, make):
     config, build, _ = built
-    before = {path: path.stat().st_mtime_ns for path in build.rglob("*")}
+    before = {path: path.lstat().st_mtime_ns for path in build.rglob("*") if path.name != ".lock"}
     run = make("eval", f"CONFIG={config}")
     assert run.returncode == 0
     assert "Nothing to do" in run.stdout
-    assert {path: path.stat().st_mtime_ns for path in build.rglob("*")} == before
+    for path, modified in before.items():
+        assert path.is_dir() or path.stat().st_mtime_ns == modified, path
 
 
 @pytest.mark.parametrize(
@@ -355,7 +342,7 @@ def test_a_training_killed_under_make_leaves_nothing_and_goes_on(tiny_config, tm
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    wait_for(lambda: find_checkpoints(build / "adapters.tmp"))
+    wait_for(lambda: find_checkpoints(build / "adapters.training"))
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait(timeout=30)
     assert not (build / "adapters").exists()
@@ -368,7 +355,7 @@ def test_a_training_killed_under_make_leaves_nothing_and_goes_on(tiny_config, tm
     assert log.count("Loading pretrained model") == 2
     assert f"Going on after iteration {training['resumed_from']}." in log
     assert "Keeping iteration" in log and "\x1b" not in log
-    assert not (build / "adapters.tmp").exists()
+    assert not (build / "adapters.training").exists()
 
 
 @pytest.mark.parametrize(

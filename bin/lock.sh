@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# One make at a time in a build folder.
+#
+#   bin/lock.sh BUILD PID   takes the lock for the make with that PID; silent when that is done,
+#                           else prints one line that says why not
+#
+# The lock is a symbolic link whose text names the holder, PID@HOST: making one is atomic everywhere, and
+# macOS has no flock. It is never given back: a make that has ended counts no more.
+set -u
+build=$1 me=$2@$(uname -n)
+lock=$build/.lock
+
+{ mkdir -p "$build" && [ -w "$build" ]; } 2>/dev/null || {
+    echo "$build: cannot be written; name another folder with BUILD="
+    exit
+}
+
+held() { # says who holds the lock, if that make is alive or, on another machine, may be
+    local holder
+    holder=$(readlink "$lock") || return 1
+    if [ "${holder#*@}" = "${me#*@}" ]; then
+        case $(ps -o comm= -p "${holder%%@*}" 2>/dev/null) in *make) ;; *) return 1 ;; esac
+    fi
+    echo "$build: make is at work here (process ${holder%%@*} on ${holder#*@}); wait for it, or name another folder" \
+        "with BUILD= (if it is at work no more, remove $lock)"
+}
+
+[ "$(readlink "$lock")" != "$me" ] || exit 0
+if ln -s "$me" "$lock" 2>/dev/null || held; then exit; fi
+# The holder is gone. Whoever makes this folder takes over, and looks again: another may have.
+mkdir "$lock.takeover" 2>/dev/null || {
+    echo "$build: another make is just starting here (if not, remove $lock.takeover)"
+    exit
+}
+held || { rm -f "$lock" && ln -s "$me" "$lock"; }
+rmdir "$lock.takeover"

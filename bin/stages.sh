@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# What has to be made again? Contents decide, not dates.
+#
+#   bin/stages.sh stale              names of the stages whose settings or files have changed
+#   bin/stages.sh begin STAGE OUT    a stage begins: note what it is made of
+#   bin/stages.sh finish STAGE OUT   it is whole: OUT.tmp becomes OUT, and the note is kept
+#   bin/stages.sh why                what made each stage stale
+#
+# The Makefile sets STAGE_TABLE, a description of the stages (see stages.awk), and BUILD, their folder. A
+# file is read again only when its size or dates have changed: made/hashes keeps sha256 by size
+# and dates, so that gigabytes of weights cost one stat.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cache=$BUILD/made/hashes
+
+stat_files() { # SIZE MTIME CTIME FILE of the files that are there
+    if stat -c %s / >/dev/null 2>&1; then # portable: GNU's here, BSD's below
+        xargs stat -c '%s %.9Y %.9Z %n' 2>/dev/null || true # portable: as above
+    else
+        xargs stat -f '%z %Fm %Fc %N' 2>/dev/null || true # portable: as above
+    fi
+}
+
+sha256() {
+    if command -v sha256sum >/dev/null; then
+        sha256sum <"$1" | cut -c 1-64 # portable: GNU's, or the one of macOS below
+    else
+        shasum -a 256 <"$1" | cut -c 1-64 # portable: as above
+    fi
+}
+
+[ "$1" = finish ] || files=$(awk '{ n = split($0, stage, ";"); for (i = 1; i <= n; i++) { split(stage[i], part, "|"); m = split(part[4], file, " ")
+    for (j = 1; j <= m; j++) if (!seen[file[j]]++) print file[j] } }' <<<"$STAGE_TABLE" | stat_files)
+hashes=$cache
+[ -f "$cache" ] || hashes=/dev/null
+
+ask() { # stages.awk; reads the files whose content it says it does not know, and asks again
+    local answer size modified changed file new=
+    answer=$(awk -v "ask=$1" -f bin/stages.awk mode=table <(tr ';' '\n' <<<"$STAGE_TABLE") \
+        mode=hashes "$hashes" mode=files <(printf '%s\n' "$files"))
+    case $answer in unknown*) ;; *)
+        [ -z "$answer" ] || printf '%s\n' "$answer"
+        return
+        ;;
+    esac
+    while read -r size modified changed file; do
+        new="$new$(sha256 "$file") $size $modified $changed $file
+"
+    done < <(tail -n +2 <<<"$answer")
+    if [ -w "$BUILD/made" ]; then
+        hashes=$cache
+        printf '%s' "$new" >>"$cache"
+    else # not built yet: known to this run only
+        hashes=$(mktemp)
+        printf '%s' "$new" >"$hashes"
+    fi
+    ask "$1"
+    [ "$hashes" = "$cache" ] || rm -f "$hashes"
+}
+
+stage=${2:-} out=${3:-}
+stamp=$(dirname "$out")/made/$stage
+case $1 in
+stale | why)
+    ask "$1"
+    ;;
+begin)
+    mkdir -p "$BUILD/made" "$(dirname "$stamp")"
+    ask "$stage" >"$stamp.new"
+    # These put their output in place themselves: from here on it may be of the old making or the new.
+    case $stage in preflight | eval | eval_base | sweep) rm -f "$stamp" ;; esac
+    ;;
+finish)
+    if [ -e "$out.tmp" ]; then
+        rm -f "$stamp" # a kill between these lines must not leave a new output under an old note
+        rm -rf "$out"
+        mv "$out.tmp" "$out"
+    fi
+    mv "$stamp.new" "$stamp"
+    ;;
+esac

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# What there is and what would be made again, for a person.
+#
+#   bin/status.sh why      each stage: up to date, or what made it stale
+#   bin/status.sh status   each stage with the size and date of its output, and the scores
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+stale=" "
+while IFS='|' read -r stage output reason; do
+    [ "$stage" != sweep ] || continue
+    if [ "$reason" != "up to date" ]; then
+        stale="$stale$stage "
+    elif [ ! -e "$output" ]; then
+        reason="up to date; its output is gone, and is made again when something needs it"
+    fi
+    if [ "$1" = why ]; then
+        printf '%-10s %s\n' "$stage" "$reason"
+        continue
+    fi
+    size=- date=-
+    if [ -e "$output" ]; then
+        size=$(du -sk "$output" | awk '{ printf ($1 > 1000000 ? "%.1f GB" : "%.1f MB"), $1 / ($1 > 1000000 ? 1048576 : 1024) }')
+        # shellcheck disable=SC2012  # one known name, for its date
+        date=$(LC_ALL=C ls -ld "$output" | awk '{ print $6, $7, $8 }')
+    fi
+    case $reason in "up to date") state="up to date" ;; "not made yet") state=- ;; up*) state="not kept" ;; *) state=stale ;; esac
+    printf '%-10s %-10s %9s  %-12s  %s\n' "$stage" "$state" "$size" "$date" "$output"
+done < <(bin/stages.sh why)
+
+[ "$1" = status ] || exit 0
+echo
+if [ -f "$BUILD/adapters/training.json" ]; then
+    jq --raw-output '"training   loss \(.base_val_loss * 1000 | round / 1000) -> \(.best_val_loss * 1000 | round / 1000) at iteration \(.best_iteration) of \(.iterations)"' \
+        "$BUILD/adapters/training.json"
+fi
+for result in eval eval_base; do
+    if [ -f "$BUILD/$result.json" ]; then
+        jq --raw-output --arg name "$result" '"\($name)            "[0:11] + "\(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%, \(.verdict)"' \
+            "$BUILD/$result.json"
+    fi
+done
+if [ -e "$BUILD/adapters.training/inputs.json" ]; then
+    echo "A training was interrupted: make train RESUME=1 goes on with it."
+fi

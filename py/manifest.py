@@ -1,0 +1,174 @@
+"""What made this build: manifest.json, written, checked against the disk, or compared with another.
+
+    python manifest.py write --config CONFIG --build BUILD
+    python manifest.py verify --build BUILD
+    python manifest.py compare BUILD OTHER
+
+`compare` holds two builds of one experiment to be the same: the weights bit for bit, every
+answer and score, but not times and paths. Exit status: 1 for a difference, 2 for what can't be
+read.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from files import read_json, sha256_of, write_json
+from settings import load_settings
+
+MODELS = ("adapters", "fused", "q5", "q5-float32")
+RESULTS = ("preflight.json", "ladder.json", "eval.json", "eval_base.json", "compare.md")
+# What two equal builds may differ in: when and where.
+PASSING = {"seconds", "tokens_per_second", "path", "served_id"}
+
+
+def inputs_read(build: Path) -> dict[str, str]:
+    """File -> sha256 of what the stages read when they were made (bin/stages.sh notes it)."""
+    lines = []
+    for stage in ("preflight", "compare"):  # the two ends: nothing comes after them
+        note = build / "made" / stage
+        lines += note.read_text(encoding="utf-8").splitlines() if note.is_file() else []
+    return dict(sorted(line.split(" ") for line in lines if " " in line))
+
+
+def output_files(build: Path) -> list[Path]:
+    """What the stages have made in `build`, as far as it is there."""
+    found = [file for name in MODELS for file in sorted((build / name).glob("**/*"))]
+    return [file for file in [*found, *(build / name for name in RESULTS)] if file.is_file()]
+
+
+def git_state() -> dict | None:
+    """The commit of this repository and whether it has been changed since; none without git."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*words) -> str:
+        command = ["git", "-C", str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def revisions(settings: dict, inputs: dict[str, str]) -> dict[str, str]:
+    """Hub model -> the commit that was fetched, from the file that huggingface_hub keeps."""
+    found = {}
+    for model in (settings["BASE_MODEL"], settings["REFERENCE_MODEL"]):
+        for file in inputs:
+            if file.endswith(f"models--{model.replace('/', '--')}/refs/main"):
+                found[model] = Path(file).read_text(encoding="utf-8").strip()
+    return found
+
+
+def stage_times(build: Path) -> dict:
+    """Stage -> seconds of its last run."""
+    log = build / "logs/times.jsonl"
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    return {entry["stage"]: entry["seconds"] for entry in map(json.loads, lines)}
+
+
+def make_manifest(settings: dict, build: Path) -> dict:
+    """The manifest of what is in `build` now."""
+    inputs = inputs_read(build)
+    return {
+        "schema": 1,
+        "experiment": settings["EXPERIMENT"],
+        "config": settings,
+        "git": git_state(),
+        "packages": {
+            name: metadata.version(name) for name in ("mlx", "mlx-lm", "transformers", "tokenizers")
+        },
+        "revisions": revisions(settings, inputs),
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        },
+        "stage_seconds": stage_times(build),
+        "inputs": inputs,
+        "outputs": {str(f.relative_to(build)): sha256_of(f) for f in output_files(build)},
+    }
+
+
+def verify(build: Path) -> list[str]:
+    """What differs between manifest.json and the disk, a line each; every byte is read."""
+    manifest = read_json(build / "manifest.json")
+    expected = {Path(name): sha for name, sha in manifest["inputs"].items()}
+    expected |= {build / name: sha for name, sha in manifest["outputs"].items()}
+    found = []
+    for file, sha in expected.items():
+        if not file.is_file():
+            found.append(f"{file}: is gone")
+        elif sha256_of(file) != sha:
+            found.append(f"{file}: has changed")
+    new = [f for f in output_files(build) if str(f.relative_to(build)) not in manifest["outputs"]]
+    return found + [f"{file}: is not in the manifest" for file in new]
+
+
+def timeless(value):
+    """A JSON value without what says when and where it was made."""
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if key not in PASSING}
+    return [timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def compare(build: Path, other: Path) -> tuple[list[str], list[str]]:
+    """(lines that tell what is the same, lines that tell what differs) of two builds."""
+    outputs = [read_json(folder / "manifest.json")["outputs"] for folder in (build, other)]
+    same, differs = [], []
+    for name in sorted(set(outputs[0]) & set(outputs[1])):
+        if name.endswith(".safetensors"):
+            equal = outputs[0][name] == outputs[1][name]
+            (same if equal else differs).append(f"{name}  {outputs[0][name][:16]}")
+    for name in ("ladder.json", "eval.json", "eval_base.json"):
+        files = [folder / name for folder in (build, other)]
+        if all(file.is_file() for file in files):
+            first, second = (timeless(read_json(file)) for file in files)
+            (same if first == second else differs).append(f"{name}  apart from times and paths")
+    return same, differs
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("write", "verify"):
+        command = commands.add_parser(name)
+        command.add_argument("--build", type=Path, required=True)
+        if name == "write":
+            command.add_argument("--config", type=Path, required=True)
+            command.add_argument("--out", type=Path, required=True)
+    command = commands.add_parser("compare")
+    command.add_argument("build", type=Path)
+    command.add_argument("other", type=Path)
+    args = parser.parse_args()
+    try:
+        if args.command == "write":
+            write_json(args.out, make_manifest(load_settings(args.config), args.build))
+            return 0
+        if args.command == "verify":
+            same, differs = [], verify(args.build)
+            said = f"{args.build}: all as {args.build}/manifest.json has it"
+        else:
+            same, differs = compare(args.build, args.other)
+            said = f"{args.other}: the same as {args.build}"
+    except (ValueError, OSError) as error:
+        print(f"{args.command}: {error}", file=sys.stderr)
+        return 2
+    for line in same:
+        print(f"  same     {line}")
+    for line in differs:
+        print(f"  differs  {line}")
+    if not differs:
+        print(said)
+    return bool(differs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,313 @@
+"""What is made again: exactly what reads what has changed, and by content, not by date."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import ROOT, clean_environment, stages
+
+ALL = ["preflight", "train", "fuse", "quantize", "twin", "ladder", "eval", "base"]
+TRAINED = ALL[1:-1]
+# setting -> what `make -n eval` would run; base is the evaluation of the untuned base
+SETTINGS = {
+    "EXPERIMENT=other": ["preflight", "eval"],
+    "REFERENCE_MODEL=data/demo": ["preflight"],
+    "SPECIAL_TOKENS=data/special_tokens_qwen3.json": ["preflight"],
+    "CHECKSUMS=data/phase33b.sha256": ["preflight"],
+    "TRAIN_ROWS=400": ["preflight"],
+    "VALID_ROWS=39": ["preflight"],
+    "COVERAGE=99": ["preflight"],
+    "EPOCHS=2": ["preflight"],
+    "TRAINABLE=2": ["preflight"],
+    "STRICT=1": ["preflight"],
+    "TOOLS=data/../data/tools.json": ["preflight"],
+    "EXPAND_TURNS=1": ["preflight", "data", *TRAINED],
+    "MAX_SEQ_LENGTH=100": ["preflight", *TRAINED],
+    "NUM_LAYERS=1": ["preflight", *TRAINED],
+    "ITERS=12": ["preflight", *TRAINED],
+    "BATCH_SIZE=2": ["preflight", *TRAINED],
+    "GRAD_ACCUMULATION=2": ["preflight", *TRAINED],
+    "FINE_TUNE_TYPE=dora": ["preflight", *TRAINED],
+    "OPTIMIZER=sgd": ["preflight", *TRAINED],
+    "LEARNING_RATE=1e-5": ["preflight", *TRAINED],
+    "LR_SCHEDULE=constant": ["preflight", *TRAINED],
+    "GRAD_CHECKPOINT=1": ["preflight", *TRAINED],
+    "LORA_RANK=4": ["preflight", *TRAINED],
+    "LORA_SCALE=10": ["preflight", *TRAINED],
+    "LORA_DROPOUT=0.1": ["preflight", *TRAINED],
+    "STEPS_PER_EVAL=2": ["preflight", *TRAINED],
+    "SAVE_EVERY=2": ["preflight", *TRAINED],
+    "STEPS_PER_REPORT=3": ["preflight", *TRAINED],
+    "VAL_BATCHES=3": ["preflight", *TRAINED],
+    "PATIENCE=2": ["preflight", *TRAINED],
+    "MIN_DELTA=0.1": ["preflight", *TRAINED],
+    "SEED=1": ["preflight", *TRAINED],
+    "KEEP_CHECKPOINTS=1": [],
+    "REPORT_TO=wandb": ["preflight"],
+    "Q_BITS=4": ["preflight", *TRAINED[2:]],
+    "Q_GROUP_SIZE=32": ["preflight", *TRAINED[2:]],
+    "LADDER_ROWS=3": ["ladder"],
+    "SUITE=data/suite.json": ["preflight", "eval", "base"],
+    "TARGETS=data/../data/baseline.json": ["eval", "base"],
+    "BASELINE=data/baseline.json": [],
+    "EVAL_TEMPERATURE=0.5": ["eval", "base"],
+    "EVAL_SEED=1": ["eval", "base"],
+    "EVAL_MAX_TOKENS=9": ["eval", "base"],
+    "EVAL_CONCURRENCY=2": ["eval", "base"],
+    "EVAL_TIMEOUT=5": [],
+    "EVAL_PORT=9000": [],
+    "EVAL_MODEL=x": ["eval"],
+}
+# Not in the table: DATA, BASE_MODEL and EVAL_URL, which the files below and other tests change;
+# BUILD is another build, and with EVAL_EXACT there is no twin.
+ELSEWHERE = {"DATA", "BASE_MODEL", "EVAL_URL", "BUILD", "EVAL_EXACT"}
+# file that gets another content -> what would run
+FILES = {
+    "data/demo/train.jsonl": ["preflight", *TRAINED],
+    "data/demo/valid.jsonl": ["preflight", *TRAINED],
+    "py/requirements.lock": ALL,
+    "py/preflight.py": ["preflight"],
+    "py/check_rows.py": ["preflight"],
+    "py/follow.py": TRAINED,
+    "py/best.py": TRAINED,
+    "py/loss.py": TRAINED,
+    "py/served.py": ["preflight", *TRAINED[2:]],
+    "py/ladder.py": ["ladder"],
+    "py/evaluate.py": ["eval", "base"],
+    "py/score.py": ["preflight", "eval", "base"],
+    "py/summary.py": ["eval", "base"],
+    "py/difference.py": [],
+    "bin/server.sh": ["eval", "base"],
+    "bin/compare.jq": [],
+    "py/plot.py": [],
+    "py/plan.py": [],
+    "README.md": [],
+    "py/requirements-dev.lock": [],
+    "BASE/model.safetensors": [*TRAINED, "base"],
+    "BASE/tokenizer.json": ALL,
+    "BASE/config.json": ALL,
+    "BASE/notes.md": [],
+    "CONFIG": [],  # a comment
+}
+
+
+@pytest.fixture(scope="session")
+def clone(built, tmp_path_factory):
+    """(folder, run): the same content in another place, with a space and an umlaut in its path."""
+    folder = tmp_path_factory.mktemp("another") / "Klon ä b"
+    shutil.copytree(
+        ROOT,
+        folder,
+        ignore=shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*cache"),
+    )
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+
+    def run(*words):
+        words = ["make", *map(str, words), f"CONFIG={built[0]}"]
+        env = clean_environment()
+        return subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True)
+
+    return folder, run
+
+
+def would_run(dry) -> list[str]:
+    assert dry.returncode == 0, dry.stderr
+    names, seen = stages(dry.stdout), []
+    for name in names:
+        seen.append(("base" if "eval" in seen else "eval") if name == "evaluate" else name)
+    untuned = "evaluate: the untuned base" in dry.stdout and "evaluate" in names
+    if untuned and names.count("evaluate") == 1:
+        seen[seen.index("eval")] = "base"
+    return seen
+
+
+def same(found: list[str], expected: list[str]) -> bool:
+    twin = [] if sys.platform == "linux" else ["twin"]
+    return found == [name for name in expected if name not in twin]
+
+
+def test_the_table_has_every_key():
+    keys = {line.partition("=")[0] for line in (ROOT / "demo.env").read_text().splitlines()}
+    keys = {key for key in keys if key.isupper()}
+    assert {setting.partition("=")[0] for setting in SETTINGS} | ELSEWHERE == keys
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_remakes_what_reads_it(clone, setting):
+    _, run = clone
+    assert same(would_run(run("-n", "eval", setting)), SETTINGS[setting])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_remakes_what_reads_it(clone, built, tiny_model, name):
+    folder, run = clone
+    file = built[0] if name == "CONFIG" else folder / name
+    if name.startswith("BASE/"):
+        file = tiny_model / name.removeprefix("BASE/")
+    before, times = (file.read_bytes(), file.stat()) if file.exists() else (None, None)
+    try:
+        file.write_bytes((before or b"") + b"\n")
+        assert same(would_run(run("-n", "eval")), FILES[name])
+    finally:
+        if before is None:
+            file.unlink()
+        else:
+            file.write_bytes(before)
+            os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_dates_decide_nothing(clone, built, tiny_model):
+    folder, run = clone
+    for file in [*folder.glob("py/*"), *folder.glob("data/**/*"), *tiny_model.iterdir()]:
+        file.touch()
+    os.utime(built[1] / "adapters", (0, 0))
+    assert would_run(run("-n", "eval")) == []
+
+
+def test_why_names_what_has_changed(clone):
+    folder, run = clone
+    (folder / "py/ladder.py").write_text((ROOT / "py/ladder.py").read_text() + "\n")
+    try:
+        said = run("why", "Q_BITS=4", "TOOLS=data/../data/tools.json").stdout
+    finally:
+        shutil.copy(ROOT / "py/ladder.py", folder / "py/ladder.py")
+    lines = dict(line.split(None, 1) for line in said.splitlines())
+    assert "Q_BITS: 5 -> 4" in lines["preflight"]
+    assert f"{folder.name}" not in said
+    assert lines["train"] == lines["eval_base"] == "up to date"
+    assert lines["quantize"] == "Q_BITS: 5 -> 4"
+    assert lines["twin"] == "follows quantize"
+    assert lines["ladder"].endswith("py/ladder.py has changed")
+    assert set(run("why").stdout.split()) & {"stale", "changed", "follows"} == set()
+
+
+def test_status_has_every_stage_and_the_scores(clone):
+    said = clone[1]("status", "Q_BITS=4").stdout
+    for stage, state in (
+        ("train", "up to date"),
+        ("quantize", "stale"),
+        ("eval_base", "up to date"),
+    ):
+        line = next(line for line in said.splitlines() if line.startswith(f"{stage} "))
+        assert state in line and " MB " in line
+    assert "eval " in said and "strict" in said and "training   loss" in said
+
+
+def local_imports(program: str) -> set[str]:
+    """The files in py/ that a program reads when it runs: its imports and theirs."""
+    found, todo = set(), [program]
+    while todo:
+        name = todo.pop()
+        found.add(f"py/{name}")
+        tree = ast.parse((ROOT / "py" / name).read_text())
+        for node in ast.walk(tree):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            todo += [
+                f"{name}.py"
+                for name in names
+                if (ROOT / f"py/{name}.py").is_file() and f"py/{name}.py" not in found
+            ]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("stage", "programs"),
+    [
+        ("base", ["embedded_model.py"]),
+        ("preflight", ["preflight.py"]),
+        ("data", ["expand_turns.py"]),
+        ("train", ["follow.py", "best.py"]),
+        ("ladder", ["ladder.py"]),
+        ("eval", ["evaluate.py"]),
+        ("eval_base", ["evaluate.py"]),
+        ("compare", ["difference.py"]),
+        ("manifest", ["manifest.py"]),
+    ],
+)
+def test_a_stage_names_every_program_that_it_runs(stage, programs):
+    words = ["make", "-p", "-n", "help", "CONFIG=demo.env", "EXPAND_TURNS=1"]
+    printed = subprocess.run(
+        words, cwd=ROOT, env=clean_environment(), capture_output=True, text=True
+    ).stdout
+    table = next(line for line in printed.splitlines() if line.startswith("STAGE_TABLE := "))
+    rows = [row.split("|") for row in table.partition(":= ")[2].split(";") if row]
+    files = next(row[3].split() for row in rows if row[0] == stage)
+    for program in programs:
+        assert local_imports(program) <= set(files), local_imports(program) - set(files)
+
+
+def test_an_up_to_date_build_is_told_in_a_tenth_of_a_second(clone, capsys):
+    """No figure is asserted here (bench-make has those), only that no Python starts."""
+    _, run = clone
+    started = time.monotonic()
+    done = run("eval")
+    with capsys.disabled():
+        print(f"\nmake eval, up to date: {time.monotonic() - started:.2f} s")
+    assert "Nothing to do" in done.stdout and "bin/python" not in done.stdout
+
+
+def test_one_make_at_a_time(clone, built):
+    folder, run = clone
+    marker = built[1] / ".lock"
+    sleeper = folder / "sleeping.mk"
+    sleeper.write_text("all:\n\t@echo ready; sleep 600; true\n")
+    holder = subprocess.Popen(["make", "-f", sleeper], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "ready\n"
+        marker.unlink(missing_ok=True)
+        marker.symlink_to(f"{holder.pid}@{os.uname().nodename}")
+        refused = run("eval", "Q_BITS=4")
+        assert refused.returncode == 2
+        assert f"make is at work here (process {holder.pid} on" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+        assert run("-n", "eval").returncode == run("status").returncode == 0
+        assert run("clean").returncode == 2 and (built[1] / "eval.json").exists()
+    finally:
+        holder.kill()
+        holder.wait()
+    assert run("eval").returncode == 0  # a dead holder's lock is taken over
+    assert os.readlink(marker) != f"{holder.pid}@{os.uname().nodename}"
+    marker.unlink()
+    marker.symlink_to("1@another-machine")
+    try:
+        refused = run("eval")
+        assert refused.returncode == 2 and "on another-machine" in refused.stderr
+    finally:
+        marker.unlink()
+
+
+def test_verify_says_what_differs(clone, built):
+    _, run = clone
+    config, build, _ = built
+    assert run("verify").returncode == 0
+    file = build / "q5/config.json"
+    before = file.read_bytes()
+    try:
+        file.write_bytes(before + b" ")
+        said = run("verify")
+        assert said.returncode == 2
+        assert [line for line in said.stdout.splitlines() if "differs" in line] == [
+            f"  differs  {file}: has changed",
+        ]
+        file.unlink()
+        assert f"{file}: is gone" in run("verify").stdout
+    finally:
+        file.write_bytes(before)
+    assert run("verify").returncode == 0
+
+
+def test_lean_lets_go_of_the_fused_model(clone, built, tmp_path):
+    _, run = clone
+    shutil.copytree(built[1], tmp_path / "build", symlinks=True)
+    words = ["LADDER_ROWS=5", "LEAN=1", f"BUILD={tmp_path}/build"]
+    done = run("ladder", *words)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "build/fused").exists() and "fused removed" in done.stdout
+    assert would_run(run("-n", "ladder", *words)) == []
+    assert "fuse" in would_run(run("-n", "ladder", *words, "Q_BITS=4"))
