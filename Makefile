@@ -60,7 +60,7 @@ BASE_FILES := $(if $(EMBEDDED),,$(call model_files,$(BASE_MODEL),json jinja txt 
 
 base_files := py/embedded_model.py py/files.py py/requirements-embedded.lock $(LOCKFILE)
 
-preflight_keys := $(filter-out EVAL_% BASELINE TARGETS LADDER_ROWS KEEP_CHECKPOINTS,$(KEYS)) EVAL_EXACT
+preflight_keys := $(filter-out BUILD EVAL_% BASELINE TARGETS LADDER_ROWS KEEP_CHECKPOINTS,$(KEYS)) EVAL_EXACT
 preflight_files := $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) $(LOCKFILE) $(wildcard py/check_*.py) \
 	$(addprefix py/,preflight.py rows.py chat_format.py show.py served.py client.py server.py shapes.py score.py called.py expand_turns.py files.py finding.py models.py settings.py suite.py) \
 	$(if $(EMBEDDED),,$(foreach model,$(BASE_MODEL) $(REFERENCE_MODEL),$(call model_files,$(model),json jinja)))
@@ -115,7 +115,7 @@ export BUILD
 # Goals that only look do not take the lock and, but for the dry run, need not know what is stale.
 export MAKE_PID := $(shell echo $$PPID)
 DRY_RUN := $(findstring n,$(filter-out -% %=%,$(firstword $(MAKEFLAGS))))
-LOOKING := help setup lint test lock gate why status verify bench-%
+LOOKING := help setup lint test test-faults lock gate why status verify bench-%
 ifneq ($(filter-out $(LOOKING),$(MAKECMDGOALS)),)
 ifeq ($(DRY_RUN),)
 LOCKED := $(shell bin/lock.sh '$(BUILD)' $(MAKE_PID))

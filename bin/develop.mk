@@ -1,7 +1,7 @@
 # For those who work on the recipe itself: tests, lint, locks, benchmarks.
 
 test: lint .venv/dev.installed .venv/embedded.installed .venv/plot.installed ## lint, then unit tests and the whole pipeline on a tiny model
-	bin/python -m pytest $(PYTEST)
+	bin/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 lint: .venv/dev.installed ## ruff, shellcheck, and a lint for what macOS lacks
 	.venv/bin/ruff check py tests
@@ -22,10 +22,16 @@ bench-blas: .venv/base.installed ## the speed of a float32 product with and with
 bench-preflight: .venv/dev.installed ## time and memory of preflight for 1,000 to 100,000 rows of DATA
 	@bin/python tests/bench_preflight.py
 
+bench-make: .venv/base.installed ## how long "nothing to do" takes, beside dvc and snakemake
+	@bin/python tests/bench_make.py $(CONFIG)
+
+test-faults: .venv/base.installed ## kill fifty builds at random moments and finish each: 20 minutes
+	bin/python tests/faults.py
+
 bench-train: .venv/base.installed | $(EMBEDDED) ## the bare mlx_lm lora command and the followed one, in turns
 	@bin/python tests/bench_train.py $(BASE_MODEL) $(DATA) 30
 
 bench-evaluate: .venv/base.installed ## one request at a time, concurrent, generate per prompt, and q5 itself
 	@bin/python tests/bench_evaluate.py $(BUILD)
 
-.PHONY: test lint lock bench-blas bench-preflight bench-train bench-evaluate
+.PHONY: test lint lock bench-blas bench-preflight bench-make test-faults bench-train bench-evaluate

@@ -9,6 +9,7 @@ need=$(jq ".facts.model.$2 // 0" "$build/preflight.json")
 free=$(df -Pk "$build" | awk 'NR == 2 { print $4 * 1024 }')
 awk -v need="$need" -v free="$free" -v out="$out" -v build="$build" 'BEGIN {
     if (need <= free) exit 0
-    printf "%s takes %.1f GB, %s has %.1f GB free: free some (make clean-build removes the models of an earlier run), then make goes on from here\n", out, need / 1e9, build, free / 1e9
+    printf "%s takes %s, %s has %s free; free some (make clean-build removes the models of an earlier run), then make goes on from here\n", out, size(need), build, size(free)
     exit 1
-}' >&2
+}
+function size(n) { return n < 1e9 ? sprintf("%.1f MB", n / 1e6) : sprintf("%.1f GB", n / 1e9) }' >&2

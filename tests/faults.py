@@ -2,9 +2,9 @@
 
     bin/python tests/faults.py [--times 50] [--signal KILL|INT|TERM] [--seed 0]
 
-Each time the whole process group of a `make eval` on a tiny model gets the signal at a random moment
-of its run, the build is finished, and its weights and answers are compared with those of a build left
-alone; no process and no file may be left over. `make test` does so a few times.
+Each time the whole process group of a `make eval` on a tiny model gets the signal at a random
+moment of its run, the build is finished, and its weights and answers are compared with those of a
+build left alone; no process and no file may be left over. `make test` does so a few times.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def processes_of(build: Path) -> list[str]:
 
 
 def wait_until_gone(build: Path, seconds: float = 10) -> list[str]:
-    """What is still running there after so many seconds; a killed child ends its own in a moment."""
+    """What still runs there after so many seconds; a killed program's children end in a moment."""
     deadline = time.monotonic() + seconds
     while (left := processes_of(build)) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -3,6 +3,7 @@
 import ast
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from conftest import ROOT, clean_environment, stages
+from faults import disturb
 
 ALL = ["preflight", "train", "fuse", "quantize", "twin", "ladder", "eval", "base"]
 TRAINED = ALL[1:-1]
@@ -311,3 +313,11 @@ def test_lean_lets_go_of_the_fused_model(clone, built, tmp_path):
     assert not (tmp_path / "build/fused").exists() and "fused removed" in done.stdout
     assert would_run(run("-n", "ladder", *words)) == []
     assert "fuse" in would_run(run("-n", "ladder", *words, "Q_BITS=4"))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_a_build_that_was_killed_ends_as_an_undisturbed_one(built, tmp_path, signum):
+    """One moment of each signal; tests/faults.py takes fifty."""
+    config, build, _ = built
+    moment = 5.0 if signum == signal.SIGKILL else 9.0
+    assert disturb(config, build, tmp_path / "disturbed", moment, signum) == []
