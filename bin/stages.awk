@@ -10,9 +10,10 @@
 #
 #   stale     names of the stages whose text is another one now
 #   why       NAME|OUTPUT|what made it stale, or "up to date"
-#   NAME      the text of that stage
+#   NAME      the text of that stage; before it "otherwise STAGE" where a stage before it is stale
 
-mode == "table" && $0 != "" {
+mode == "table" && /[|]/ {
+    sub(/^ */, "")
     split($0, part, "|")
     order[++count] = part[1]
     output[part[1]] = part[2]; keys[part[1]] = part[3]; files[part[1]] = part[4]; after[part[1]] = part[5]
@@ -87,6 +88,14 @@ function reason(s) {
     return recorded(s) == "" ? "not made yet" : explain(s)
 }
 
+# A line for each stage before s that was not made of what it is made of now.
+function made_otherwise(s,    word, n, i, lines) {
+    n = split(after[s], word, " ")
+    for (i = 1; i <= n; i++)
+        if (recorded(word[i]) != text[word[i]]) lines = lines "otherwise " word[i] "\n"
+    return lines
+}
+
 END {
     for (file in stat) if (!(stat[file] in hash)) unknown = unknown "\n" stat[file]
     if (unknown) {
@@ -98,6 +107,6 @@ END {
         s = order[i]
         if (ask == "stale" && recorded(s) != text[s]) printf "%s ", s
         if (ask == "why") print s "|" output[s] "|" reason(s)
-        if (ask == s) printf "%s", text[s]
+        if (ask == s) printf "%s", made_otherwise(s) text[s]
     }
 }

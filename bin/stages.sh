@@ -21,6 +21,11 @@ stat_files() { # SIZE MTIME CTIME FILE of the files that are there
     fi
 }
 
+stop() {
+    echo "$*" >&2
+    exit 2
+}
+
 sha256() {
     if command -v sha256sum >/dev/null; then
         sha256sum <"$1" | cut -c 1-64 # portable: GNU's, or the one of macOS below
@@ -65,8 +70,14 @@ stale | why)
     ask "$1"
     ;;
 begin)
+    said=$(bin/lock.sh "$BUILD" "$MAKE_PID")
+    [ -z "$said" ] || stop "$said"
     mkdir -p "$BUILD/made" "$(dirname "$stamp")"
     ask "$stage" >"$stamp.new"
+    case $(head -1 "$stamp.new") in otherwise*)
+        stop "$stage: another make has changed what it is made of ($(head -1 "$stamp.new" | cut -d ' ' -f 2)); run make again"
+        ;;
+    esac
     # These put their output in place themselves: from here on it may be of the old making or the new.
     case $stage in preflight | eval | eval_base | sweep) rm -f "$stamp" ;; esac
     ;;

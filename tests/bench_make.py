@@ -1,4 +1,4 @@
-"""How long "nothing to do" takes: make eval here, and dvc and snakemake on five stages of their own.
+"""How long "nothing to do" takes: make eval, and dvc and snakemake on five stages of their own.
 
     make bench-make CONFIG=demo.env          after make demo
     PATH=/where/dvc/and/snakemake/are:$PATH make bench-make CONFIG=demo.env

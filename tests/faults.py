@@ -8,6 +8,7 @@ build left alone; no process and no file may be left over. `make test` does so a
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -61,7 +62,9 @@ def disturb(config: Path, whole: Path, build: Path, moment: float, signum: int) 
     log = build.with_suffix(".log")
     shutil.rmtree(build, ignore_errors=True)
     process = start(config, build, log)
-    time.sleep(moment)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=moment)
+        return disturb(config, whole, build, moment / 2, signum)  # it had ended by then
     os.killpg(process.pid, signum)
     process.wait(timeout=60)
     wrong = [f"orphan: {line}" for line in wait_until_gone(build)]

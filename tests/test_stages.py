@@ -238,7 +238,7 @@ def test_a_stage_names_every_program_that_it_runs(stage, programs):
         words, cwd=ROOT, env=clean_environment(), capture_output=True, text=True
     ).stdout
     table = next(line for line in printed.splitlines() if line.startswith("STAGE_TABLE := "))
-    rows = [row.split("|") for row in table.partition(":= ")[2].split(";") if row]
+    rows = [row.strip().split("|") for row in table.partition(":= ")[2].split(";") if row]
     files = next(row[3].split() for row in rows if row[0] == stage)
     for program in programs:
         assert local_imports(program) <= set(files), local_imports(program) - set(files)
