@@ -112,7 +112,7 @@ plan: | $(BUILD)/logs $(EMBEDDED) ## what make eval would do, how long and how l
 TRAINING := $(BUILD)/adapters.training
 WORKERS ?= 1
 HOSTS ?= none
-LAUNCH := $(if $(filter 1none,$(WORKERS)$(HOSTS)),,bin/launch.sh $(WORKERS) $(HOSTS) $(BATCH_SIZE))
+LAUNCH := $(if $(filter 1none,$(WORKERS)$(HOSTS)),,bin/launch.sh '$(WORKERS)' '$(HOSTS)' $(BATCH_SIZE))
 SCHEDULE_cosine_decay = [$(LEARNING_RATE), $$(($(ITERS) / $(GRAD_ACCUMULATION)))]
 SCHEDULE_linear_schedule = [$(LEARNING_RATE), 0.0, $$(($(ITERS) / $(GRAD_ACCUMULATION)))]
 

@@ -23,6 +23,9 @@ else
     [ -f "$hosts" ] || stop "HOSTS=$hosts: no such file; the README shows one"
     workers=$(jq --exit-status '(.hosts? // .) | arrays | map(.ssh | strings) | length | select(. > 0)' "$hosts" 2>/dev/null) ||
         stop "HOSTS=$hosts: not a hosts.json of mlx.launch; the README shows one"
+    jq --exit-status '.backend? // "" | startswith("jaccl")' "$hosts" >/dev/null 2>&1 ||
+        jq --exit-status '(.hosts? // .) | all(.[]; (.ips | type) == "array" and (.ips | length) > 0)' "$hosts" >/dev/null 2>&1 ||
+        stop "HOSTS=$hosts: the ring needs the address of each machine: \"ips\": [\"192.168.1.11\"]"
     [ "$workers" != 1 ] || stop "HOSTS=$hosts: a hosts.json of one machine; leave HOSTS out to train here"
     where=
 fi

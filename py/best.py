@@ -12,6 +12,7 @@ import argparse
 import math
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from mlx_lm import load
@@ -37,15 +38,15 @@ def trained_weights(staging: Path, iterations: int) -> dict[int, Path]:
     """Iterations -> weights, the last ones too where they are not at a multiple of SAVE_EVERY."""
     found = find_checkpoints(staging)
     last = run_folders(staging)[-1][1] / FINAL
-    total = read_json(staging / "adapter_config.json")["iters"]
+    total = read_json(staging / "training.json")["planned"]
     if iterations == total and iterations not in found and is_whole(last):
         found[iterations] = last
     return found
 
 
 def reported_loss(iteration: int, val_losses: dict[int, float]) -> float:
-    """The loss reported for the checkpoint of `iteration`: that of one update before."""
-    return val_losses.get(iteration - 1, val_losses.get(iteration, math.nan))
+    """The loss reported for the checkpoint of `iteration`: mostly that of one update before."""
+    return val_losses.get(max((n for n in val_losses if n <= iteration), default=0), math.nan)
 
 
 def pick_candidates(checkpoints: dict[int, Path], val_losses: dict[int, float]) -> list[int]:
@@ -59,7 +60,10 @@ def recompute(staging: Path, checkpoints: dict[int, Path], tried: list[int]) -> 
     """Iterations -> validation loss over all rows, of the weights in the files."""
     config = read_json(staging / "adapter_config.json")
     model, tokenizer = load(config["model"])
-    load_adapters(model, staging)
+    with tempfile.TemporaryDirectory() as folder:  # load_adapters makes the layers and fills them
+        shutil.copy(staging / "adapter_config.json", folder)
+        Path(folder, FINAL).symlink_to(checkpoints[tried[0]].resolve())
+        load_adapters(model, folder)
     rows = valid_rows(config, tokenizer)
     found = {}
     for iteration in tried:
@@ -110,8 +114,10 @@ def summarize(staging: Path, found: dict[int, float], reported: dict[int, float]
 
 def keep(staging: Path, out: Path, checkpoints: dict[int, Path], every: bool) -> None:
     """Fill `out` with what outlives the staging folder, but for the adapter and training.json."""
-    for name in (METRICS, "adapter_config.json"):
-        shutil.copy(staging / name, out / name)
+    shutil.copy(staging / METRICS, out / METRICS)
+    config = read_json(staging / "adapter_config.json")
+    services = [name for name in config["report_to"].split(",") if name != "metrics"]
+    write_json(out / "adapter_config.json", config | {"report_to": ",".join(services) or None})
     for _, folder in run_folders(staging):
         for service in SERVICES:
             if (folder / service).is_dir():
@@ -129,10 +135,11 @@ def say(training: dict) -> None:
         mark = "  best" if entry["iteration"] == training["best_iteration"] else ""
         print(f"  {entry['iteration']:>9}   {one:>14}   {two:>13}{mark}")
     best, base = training["best_val_loss"], training["base_val_loss"]
+    reported = next(c["reported"] for c in training["candidates"] if c["val_loss"] == best)
     gain = training["gain_over_last"]
     lower = f", {gain:.4f} lower than the last" if gain else ""
     print(f"Keeping iteration {training['best_iteration']}: validation loss {best:.4f}{lower}.")
-    if base is not None and best >= base:
+    if None not in (base, reported) and reported >= base:  # both over the rows mlx-lm took
         print(f"best: WARNING: no better than the untuned base ({base:.4f})", file=sys.stderr)
 
 

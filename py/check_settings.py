@@ -72,10 +72,11 @@ def check_settings(settings: dict) -> list[dict]:
 
 def check_services(settings: dict) -> list[dict]:
     """No finding; ValueError when REPORT_TO names what mlx-lm does not know or .venv has not."""
-    for name in settings["REPORT_TO"].split(","):
-        if name not in ("none", "wandb", "swanlab"):
+    names = settings["REPORT_TO"].split(",")
+    for name in names if names != ["none"] else ():
+        if name not in ("wandb", "swanlab"):
             raise ValueError(f"REPORT_TO={settings['REPORT_TO']}: expected none, wandb or swanlab")
-        if name != "none" and importlib.util.find_spec(name) is None:
+        if importlib.util.find_spec(name) is None:
             raise ValueError(
                 f"REPORT_TO={name}: not installed; .venv/bin/python -m pip install {name}"
             )

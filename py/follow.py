@@ -25,21 +25,24 @@ import threading
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlx.core as mx
 import yaml
 from mlx.optimizers import schedulers
-from mlx_lm.lora import build_parser
+from mlx_lm.lora import CONFIG_DEFAULTS, build_parser, yaml_loader
 from mlx_lm.tuner.callbacks import SUPPORT_CALLBACK, TrainingCallback
 
 from checkpoints import METRICS, RESUMED, find_checkpoints, losses, read_metrics, run_folders
 from files import read_json, sha256_of, write_json
 from sparkline import sparkline
 
-# What must be the same for a run to go on: keys of the adapter_config.json that mlx-lm writes.
+INPUTS = "inputs.json"  # what the training in a folder is of
+# Options of mlx_lm lora that must be the same for a run to go on.
 SAME = (
     *("model", "data", "mask_prompt", "max_seq_length", "batch_size", "grad_accumulation_steps"),
-    *("fine_tune_type", "num_layers", "lora_parameters", "optimizer", "learning_rate"),
+    *("fine_tune_type", "num_layers", "lora_parameters", "optimizer", "optimizer_config"),
+    *("learning_rate", "lr_schedule"),
 )
 
 
@@ -54,22 +57,33 @@ class StopTraining(Exception):
 class Metrics(TrainingCallback):
     """Writes each report to metrics.jsonl and stops a training that no longer gets anywhere.
 
-    `staging` is the training's folder, `None` on workers that write nothing; `start` the iterations
-    of earlier runs; `patience` validations without a loss lower by `min_delta` end training, 0
-    never does.
+    `staging` is the training's folder, `None` on workers that write nothing; `lora` the options of
+    the command, `start` the iterations of earlier runs; `patience` validations without a
+    loss lower by `min_delta` end training, 0 never does.
     """
 
-    def __init__(self, staging: Path | None, start: int, patience: int, min_delta: float):
-        self.staging, self.start = staging, start
+    def __init__(self, staging: Path | None, lora, start: int, patience: int, min_delta: float):
+        self.staging, self.lora, self.start = staging, lora, start
         self.patience, self.min_delta = patience, min_delta
         kept = read_metrics(staging) if staging else []
         last = kept[-1] if kept else {"seconds": 0, "tokens": 0}
         self.tokens_before, self.tokens = last["tokens"], last["tokens"]
         self.began = time.monotonic() - last["seconds"]
         self.iterations = start
-        self.val_losses = losses(kept, "val_loss")
+        self.curve: list[float] = []
+        self.lowest, self.stale = math.inf, 0  # validations since the loss fell by min_delta
+        for loss in losses(kept, "val_loss").values():
+            self.judge(loss)
         self.ends_after = None  # the iteration after which an early stop takes place
         self.reason = None
+
+    def judge(self, loss: float) -> None:
+        """Count a validation for the early stop."""
+        self.curve.append(loss)
+        if loss < self.lowest - self.min_delta:
+            self.lowest, self.stale = loss, 0
+        else:
+            self.stale += 1
 
     def seconds(self) -> float:
         """Of training so far, over all runs."""
@@ -98,8 +112,8 @@ class Metrics(TrainingCallback):
             }
         )
         self.refuse_nan("training", train_info["train_loss"])
-        # The checkpoint that belongs to the last validation is saved after that iteration's report.
-        if self.ends_after is not None and self.iterations > self.ends_after:
+        # A checkpoint is saved after its iteration's report; the last iteration ends by itself.
+        if self.ends_after is not None and self.ends_after < self.iterations < self.lora.iters:
             raise StopTraining(self.reason, failed=False)
 
     def on_val_loss_report(self, val_info: dict) -> None:
@@ -116,27 +130,17 @@ class Metrics(TrainingCallback):
             }
         )
         self.refuse_nan("validation", loss)
-        self.val_losses[iteration] = loss
-        best = min(self.val_losses, key=self.val_losses.get)
-        curve = sparkline(list(self.val_losses.values()))
+        if not self.start or iteration > self.start:  # a resumed run begins with one it has had
+            self.judge(loss)
         if self.staging:
-            print(f"          {curve}  lowest {self.val_losses[best]:.3f}")
-        if self.patience and self.ends_after is None and self.stale() >= self.patience:
-            self.ends_after = iteration + 1
+            print(f"          {sparkline(self.curve)}  lowest {min(self.curve):.3f}")
+        if self.patience and self.ends_after is None and self.stale >= self.patience:
+            done = val_info["iteration"] + 1
+            self.ends_after = self.start + done + -done % (self.lora.save_every or 100)
             self.reason = (
                 f"{self.patience} validations without a loss lower by {self.min_delta:g}"
-                f" than the {self.val_losses[best]:.4f} after {best} iterations"
+                f" than {self.lowest:.4f}, the last after {iteration} iterations"
             )
-
-    def stale(self) -> int:
-        """How many of the last validations have not lowered the loss by min_delta."""
-        lowest, count = math.inf, 0
-        for loss in self.val_losses.values():
-            if loss < lowest - self.min_delta:
-                lowest, count = loss, 0
-            else:
-                count += 1
-        return count
 
     def refuse_nan(self, what: str, loss: float) -> None:
         """Raises StopTraining when `loss` is NaN or infinite: nothing good comes after that."""
@@ -154,21 +158,42 @@ def going_on(done: int, name: str, arguments: list):
     return lambda step: schedule(step + done)
 
 
-def check_same(staging: Path, config: dict) -> None:
-    """Raises ValueError when the training in `staging` was another one than `config` describes."""
-    before = read_json(staging / "adapter_config.json")
-    for key in SAME:
-        if before.get(key) != config.get(key):
-            raise ValueError(
-                f"{staging} was trained with {key}={before.get(key)}, now it is {config.get(key)};"
-                " RESUME=1 needs the same, without it training starts over"
-            )
+def read_options(argv: list[str]) -> SimpleNamespace:
+    """All options of the command, with its YAML and mlx-lm's defaults, as mlx-lm reads them."""
+    options, written = vars(build_parser().parse_args(argv)), {}
+    if options["config"]:
+        written = yaml.load(Path(options["config"]).read_text(encoding="utf-8"), yaml_loader) or {}
+    for key, default in {**CONFIG_DEFAULTS, **written}.items():
+        if options.get(key) is None:
+            options[key] = default
+    return SimpleNamespace(**options)
 
 
-def data_digests(data: str) -> dict:
+def row_digests(data: str) -> dict[str, str]:
     """sha256 of the rows that are trained and validated on."""
     files = [Path(data) / name for name in ("train.jsonl", "valid.jsonl")]
     return {file.name: sha256_of(file) for file in files if file.is_file()}
+
+
+def inputs_of(lora) -> dict:
+    """What makes a training this training: options, rows, iterations."""
+    options = {key: getattr(lora, key) for key in SAME}
+    return {"schema": 1, "options": options, "rows": row_digests(lora.data), "iters": lora.iters}
+
+
+def check_same(staging: Path, inputs: dict, done: int, ended: bool) -> None:
+    """Raises ValueError when the training in `staging` can't go on as the one of `inputs`."""
+    before, what = (
+        read_json(staging / INPUTS),
+        f"{staging}: RESUME=1 cannot go on with this training",
+    )
+    for key, new in inputs["options"].items():
+        if before["options"].get(key) != new:
+            raise ValueError(f"{what}: it had {key}={before['options'].get(key)}, now it is {new}")
+    if before["rows"] != inputs["rows"]:
+        raise ValueError(f"{what}: it was of other rows")
+    if done > inputs["iters"] or (ended and before["iters"] != inputs["iters"]):
+        raise ValueError(f"{what}: it has {done} iterations, and ended at ITERS={before['iters']}")
 
 
 def keep_metrics(staging: Path, iterations: int) -> None:
@@ -183,29 +208,70 @@ def keep_metrics(staging: Path, iterations: int) -> None:
     scratch.replace(staging / METRICS)
 
 
-def options_to_resume(staging: Path, lora, writes: bool) -> tuple[int, list[str]]:
-    """(iterations done, options that make the command in `lora` do only what is left).
+def go_on(lora, done: int, checkpoint: Path, folder: Path) -> dict[str, str]:
+    """Options that make the command do only what is left, in the adapter path `folder`.
 
     Seed and data order can't go on where they were; another seed at least draws another order.
     """
-    checkpoints = find_checkpoints(staging)
-    if not checkpoints:
-        return 0, []
-    done, checkpoint = max(checkpoints.items())
-    folder = staging / f"{RESUMED}{done:07d}"
-    options = ["--iters", str(lora.iters - done), "--resume-adapter-file", str(checkpoint)]
-    options += ["--seed", str(((lora.seed or 0) + done) % 2**32), "--adapter-path", str(folder)]
-    if writes:
-        folder.mkdir(exist_ok=True)
-    config = yaml.safe_load(Path(lora.config).read_text(encoding="utf-8")) if lora.config else {}
-    if schedule := config.get("lr_schedule"):
-        updates = done // (lora.grad_accumulation_steps or 1)
-        arguments = [updates, schedule["name"], schedule["arguments"]]
+    folder.mkdir(exist_ok=True)
+    config = {key: getattr(lora, key) for key in ("lora_parameters", "optimizer_config")}
+    if schedule := lora.lr_schedule:
+        arguments = [done // lora.grad_accumulation_steps, schedule["name"], schedule["arguments"]]
         config["lr_schedule"] = {"name": "going_on", "arguments": arguments}
-        if writes:
-            (folder / "lora.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-        options += ["--config", str(folder / "lora.yaml")]
-    return done, options
+    (folder / "lora.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return {
+        "--iters": str(lora.iters - done),
+        "--resume-adapter-file": str(checkpoint),
+        "--seed": str((lora.seed + done) % 2**32),
+        "--adapter-path": str(folder),
+        "--config": str(folder / "lora.yaml"),
+    }
+
+
+def prepare(lora, staging: Path, resumes: bool) -> tuple[int, bool, dict[str, str]]:
+    """(iterations done, has training ended?, options to add) for a training in `staging`.
+
+    Raises ValueError when it can't go on.
+    """
+    checkpoints = find_checkpoints(staging) if resumes else {}
+    done, checkpoint = max(checkpoints.items(), default=(0, None))
+    ended = resumes and (staging / "training.json").is_file()
+    inputs = inputs_of(lora)
+    if done or ended:
+        check_same(staging, inputs, done, ended)
+    if ended or done == lora.iters:
+        return done, ended, {}
+    keep_metrics(staging, done)
+    write_json(staging / INPUTS, inputs)
+    if done:
+        print(f"Going on after iteration {done}. Optimizer state and data order start anew.")
+        return done, False, go_on(lora, done, checkpoint, staging / f"{RESUMED}{done:07d}")
+    if resumes:
+        print(f"Nothing to resume in {staging}: training starts at iteration 1.")
+    return 0, False, {}
+
+
+def share(world, payload: bytes) -> bytes:
+    """What worker 0 has in `payload`, on every worker: they need not see each other's disks."""
+    if world.size() == 1:
+        return payload
+    mine = payload if world.rank() == 0 else b""
+    size = mx.distributed.all_sum(mx.array([len(mine)]), group=world, stream=mx.cpu).item()
+    data = mx.array(bytearray(mine or size), mx.uint8)
+    return bytes(mx.distributed.all_sum(data, group=world, stream=mx.cpu))
+
+
+def share_files(world, options: dict[str, str], scratch: Path) -> dict[str, str]:
+    """`options`, on workers other than 0 with the files that they name copied to `scratch`."""
+    for key in ("--config", "--resume-adapter-file"):
+        if not (path := options.get(key)):
+            continue
+        content = share(world, Path(path).read_bytes() if world.rank() == 0 else b"")
+        if world.rank():
+            copy = scratch / Path(path).name
+            copy.write_bytes(content)
+            options[key] = str(copy)
+    return options if world.rank() == 0 else options | {"--adapter-path": str(scratch)}
 
 
 def check_workers_agree(world, plan: list) -> None:
@@ -215,10 +281,7 @@ def check_workers_agree(world, plan: list) -> None:
         mx.array([mine], mx.uint32), group=world, stream=mx.cpu
     ).tolist()
     if set(theirs) != {mine}:
-        raise ValueError(
-            "the workers differ in options, data or checkpoints; give every host the same clone,"
-            " data and checkpoints"
-        )
+        raise ValueError("the workers differ in options or data; give every host the same clone")
 
 
 def end_with_launcher() -> None:
@@ -232,57 +295,57 @@ def end_with_launcher() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def train(args, argv: list[str], staging: Path, scratch: str) -> int:
-    """Run the command `argv`, without "mlx_lm lora"; `scratch` is for a worker's own writing."""
+def train(args, argv: list[str], staging: Path, scratch: Path) -> int:
+    """Run the command `argv`, without "mlx_lm lora"; `scratch` is for a worker's own files."""
     world = mx.distributed.init()
     writes = world.rank() == 0
-    lora = build_parser().parse_known_args(argv)[0]
-    done, options = options_to_resume(staging, lora, writes) if args.resume else (0, [])
-    ended = args.resume and (staging / "training.json").is_file()
-    digests = data_digests(lora.data)
-    check_workers_agree(world, [argv, done, ended, digests])
-    if ended:
-        return int(read_json(staging / "training.json")["failed"])
+    typed = build_parser().parse_args(argv)
     if world.size() > 1:
         end_with_launcher()
+    check_workers_agree(world, [argv, row_digests(typed.data)])
+    plan, refused, metrics = {}, None, None
     if writes:
-        begin(staging, done, digests, args.resume)
-    else:
-        options += ["--adapter-path", scratch]
-    metrics = Metrics(staging if writes else None, done, args.patience, args.min_delta)
-
-    def register(config, **_):
-        if done:
-            check_same(staging, config)
-        return metrics
-
-    SUPPORT_CALLBACK["metrics"] = register
-    schedulers.going_on = going_on
-    services = f"metrics,{lora.report_to}" if writes and lora.report_to else "metrics"
-    status, stopped = 0, None
-    if done < lora.iters:
-        sys.argv = ["mlx_lm", "lora", *argv, *options, "--report-to", services]
         try:
-            runpy.run_module("mlx_lm", run_name="__main__")
+            lora = read_options(argv)
+            done, ended, options = prepare(lora, staging, args.resume)
+            metrics = Metrics(staging, lora, done, args.patience, args.min_delta)
+            options = {"--config": typed.config} | options
+            plan = {"done": done, "ended": ended, "options": options, "iters": lora.iters}
+            plan |= {"save_every": lora.save_every, "state": [metrics.lowest, metrics.stale]}
+        except (ValueError, OSError) as error:
+            refused = error
+    plan = json.loads(share(world, json.dumps(plan).encode()))
+    if refused:
+        raise refused
+    if not plan or plan["ended"]:
+        return say_how_it_ended(staging) if writes else 0
+    options = share_files(world, plan["options"], scratch)
+    if not writes:
+        lora = SimpleNamespace(iters=plan["iters"], save_every=plan["save_every"])
+        metrics = Metrics(None, lora, plan["done"], args.patience, args.min_delta)
+        metrics.lowest, metrics.stale = plan["state"]
+    status, stopped = 0, None
+    if plan["done"] < plan["iters"]:
+        try:
+            run_lora(argv, options, metrics, typed.report_to if writes else None)
         except StopTraining as stop:
             status, stopped = int(stop.failed), str(stop)
-            if writes:
-                print(f"{'train' if status else 'Stopped early'}: {stop}", file=sys.stderr)
-    if writes:
-        record(staging, metrics, status, stopped)
+    if not writes:
+        return 0  # worker 0 says how it ended
+    if stopped:
+        print(f"{'train' if status else 'Stopped early'}: {stopped}", file=sys.stderr)
+    record(staging, metrics, status, stopped)
     return status
 
 
-def begin(staging: Path, done: int, digests: dict, resumes: bool) -> None:
-    """Say where training begins, and ready `staging` for it. Raises ValueError on other rows."""
-    if done:
-        if read_json(staging / "inputs.json") != digests:
-            raise ValueError(f"{staging}: trained on other rows; train without RESUME=1")
-        print(f"Going on after iteration {done}. Optimizer state and data order start anew.")
-    elif resumes:
-        print(f"Nothing to resume in {staging}: training starts at iteration 1.")
-    write_json(staging / "inputs.json", digests)
-    keep_metrics(staging, done)
+def run_lora(argv: list[str], options: dict, metrics: Metrics, services: str | None) -> None:
+    """`python -m mlx_lm lora` with `argv`, `options` and one more reporting callback."""
+    SUPPORT_CALLBACK["metrics"] = lambda **_: metrics
+    schedulers.going_on = going_on
+    added = [word for option in options.items() if option[1] for word in option]
+    report_to = ",".join(filter(None, ["metrics", services]))
+    sys.argv = ["mlx_lm", "lora", *argv, *added, "--report-to", report_to]
+    runpy.run_module("mlx_lm", run_name="__main__")
 
 
 def record(staging: Path, metrics: Metrics, status: int, stopped: str | None) -> None:
@@ -294,6 +357,7 @@ def record(staging: Path, metrics: Metrics, status: int, stopped: str | None) ->
         "stop_reason": stopped,
         "failed": status != 0,
         "iterations": metrics.iterations,
+        "planned": metrics.lora.iters,
         "seconds": metrics.seconds(),
         "resumed_from": starts[-1] or None,
         "resumed_at": starts[1:],
@@ -301,7 +365,20 @@ def record(staging: Path, metrics: Metrics, status: int, stopped: str | None) ->
     write_json(staging / "training.json", training)
 
 
+def say_how_it_ended(staging: Path) -> int:
+    """The exit status of the training that has ended in `staging`."""
+    training = read_json(staging / "training.json")
+    if training["failed"]:
+        print(f"train: {training['stop_reason']}; train without RESUME=1", file=sys.stderr)
+    else:
+        print(f"Training in {staging} had come to its end.")
+    return int(training["failed"])
+
+
 def interrupted(_signum, _frame):
+    """Ends training once: the terminal and py/logged.py may both pass the same Ctrl-C on."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -321,7 +398,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as scratch:
             staging.mkdir(parents=True, exist_ok=True)
-            return train(args, argv, staging, scratch)
+            return train(args, argv, staging, Path(scratch))
     except (ValueError, OSError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 2

@@ -15,6 +15,7 @@ called one. How long it took goes, as one line more, into times.jsonl beside the
 """
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -26,10 +27,12 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from pathlib import Path
 
+INTERRUPTED = (128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 FULL = 10_000_000  # bytes; with less left, a failure is the disk's
 TRACEBACK = b"Traceback (most recent call last):"
 MORE = re.compile(rb"Traceback |During handling of|The above exception")
@@ -119,6 +122,18 @@ def open_channel() -> tuple[int, int]:
     return master, slave
 
 
+def drop_broken_kernels(since: float | None = None) -> None:
+    """Remove what an interrupted compiler left in mlx's cache: mlx would load it for ever after.
+
+    On a CPU mlx compiles kernels while it runs. Empty ones go, and those younger than `since`.
+    """
+    for library in Path(tempfile.gettempdir(), "mlx").glob("*/cpu/*.so"):
+        with contextlib.suppress(OSError):  # another run removes it too
+            state = library.stat()
+            if state.st_size == 0 or (since is not None and state.st_mtime >= since):
+                library.unlink()
+
+
 def run_logged(log_path: str, command: list[str]) -> int:
     """Run `command`, write its output to `log_path`, return its exit status (128+N if killed)."""
     source, sink = open_channel()
@@ -157,9 +172,12 @@ def main() -> int:
     parser.add_argument("log", help="where the plain text goes")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     args = parser.parse_args()
-    stage, started = Path(args.log).stem, time.monotonic()
+    stage, started, clock = Path(args.log).stem, time.monotonic(), time.time()
     try:
+        drop_broken_kernels()
         status = run_logged(args.log, args.command)
+        if status > 128:
+            drop_broken_kernels(clock)
         if status == 0:
             record_time(args.log, time.monotonic() - started)
             return 0
@@ -171,7 +189,7 @@ def main() -> int:
         return 2
     if full:
         print(f"{stage}: the disk is full; free some, then make goes on from here", file=sys.stderr)
-    elif TRACEBACK in Path(args.log).read_bytes():
+    elif status not in INTERRUPTED and TRACEBACK in Path(args.log).read_bytes():
         print(f"{stage}: failed; {args.log} has all that it said", file=sys.stderr)
     return status
 

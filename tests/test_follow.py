@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,10 +111,7 @@ def test_a_loss_that_is_no_number_ends_training_at_once(lora, tmp_path):
     assert json.loads((staging / "metrics.jsonl").read_text().splitlines()[-1])
 
 
-REPORTS = [1, 5, 9, 14]
-
-
-@pytest.mark.parametrize("reports", REPORTS)
+@pytest.mark.parametrize("reports", [1, 7, 14])
 def test_a_killed_training_goes_on(lora, tmp_path, reports):
     staging = tmp_path / "adapters.tmp"
     command = lora(staging, iters=80)
@@ -164,12 +162,16 @@ def test_a_checkpoint_cut_off_is_not_resumed_from(lora, tmp_path):
 def test_another_training_is_not_gone_on_with(lora, tmp_path):
     staging = tmp_path / "adapters.tmp"
     break_off(lora(staging, iters=5000), lambda: find_checkpoints(staging))
+    before = read_metrics(staging)
     refused = follow(lora(staging, learning_rate=1e-5), "--resume")
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert "was trained with learning_rate=0.001, now it is 1e-05" in refused.stderr
+    assert "it had learning_rate=0.001, now it is 1e-05" in refused.stderr
+    refused = follow(lora(staging, iters=10), "--resume")
+    assert refused.returncode == 2 and "and ended at ITERS=5000" in refused.stderr
+    assert read_metrics(staging) == before and not list(staging.glob("resumed-*"))
     write_data(tmp_path / "data", ["Another."] * 24, ["And another."] * 9)
     refused = follow(lora(staging), "--resume")
-    assert refused.returncode == 2 and "trained on other rows" in refused.stderr
+    assert refused.returncode == 2 and "it was of other rows" in refused.stderr
 
 
 def test_the_learning_rate_goes_on_where_it_was(lora, tmp_path):
@@ -190,11 +192,42 @@ def test_the_learning_rate_goes_on_where_it_was(lora, tmp_path):
     assert rates[0] == rates[1] and rates[0][60] < 1e-5
 
 
+def test_a_training_that_has_ended_is_not_taken_for_another(lora, tmp_path):
+    staging = tmp_path / "adapters.tmp"
+    follow(lora(staging, iters=20))
+    again = follow(lora(staging, iters=20), "--resume")
+    assert again.returncode == 0 and "had come to its end" in again.stdout
+    refused = follow(lora(staging, iters=60), "--resume")
+    assert refused.returncode == 2 and "ended at ITERS=20" in refused.stderr
+
+
+def test_all_weights_of_the_layers_are_trained_and_resumed(lora, tmp_path):
+    """FINE_TUNE_TYPE=full; and the last weights half written, as a kill may leave them."""
+    staging = tmp_path / "adapters.tmp"
+    command = lora(staging, fine_tune_type="full")
+    break_off(command, lambda: find_checkpoints(staging))
+    last = staging / "adapters.safetensors"
+    last.write_bytes(last.read_bytes()[:5000])
+    ended = follow(command, "--resume")
+    assert ended.returncode == 0, ended.stderr
+    kept = best(staging, tmp_path / "out")
+    assert kept.returncode == 0, kept.stderr
+    assert read_json(tmp_path / "out/adapter_config.json")["report_to"] is None
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_interrupting_says_how_to_go_on(lora, tmp_path, signum):
     staging = tmp_path / "adapters.tmp"
     command = lora(staging, iters=100000)
-    assert break_off(command, lambda: find_checkpoints(staging), signum=signum) == 130
+    status, error = break_off(command, lambda: find_checkpoints(staging), signum=signum)
+    assert status == 130
+    assert re.fullmatch(r"train: interrupted; RESUME=1 goes on after iteration \d+\n", error)
+
+
+def metrics_of(staging, start=0, patience=0, **lora) -> Metrics:
+    return Metrics(
+        staging, SimpleNamespace(**{"iters": 999, "save_every": 10} | lora), start, patience, 0.05
+    )
 
 
 def validate(metrics: Metrics, values: list[float]) -> int:
@@ -224,12 +257,24 @@ def validate(metrics: Metrics, values: list[float]) -> int:
     ],
 )
 def test_patience_counts_validations_without_gain(tmp_path, patience, values, stops):
-    assert validate(Metrics(tmp_path, 0, patience, 0.05), values) == stops
+    assert validate(metrics_of(tmp_path, patience=patience), values) == stops
 
 
 def test_patience_remembers_what_was_before_a_resumption(tmp_path):
-    validate(Metrics(tmp_path, 0, 9, 0.05), [5, 4, 4.5])
-    assert validate(Metrics(tmp_path, 20, 2, 0.05), [4.6]) == 5
+    validate(metrics_of(tmp_path), [5, 4, 4.5])
+    resumed = metrics_of(tmp_path, start=20, patience=2)
+    assert (resumed.lowest, resumed.stale) == (4, 1)
+    # the first is of the weights that the last one was of, and does not count
+    assert validate(resumed, [4.6, 4.7]) == 15
+
+
+def test_the_last_iteration_ends_by_itself(tmp_path):
+    """Stopped there, it would lose its update and call itself early."""
+    assert validate(metrics_of(tmp_path, patience=1, iters=15), [5, 6]) == -1
+
+
+def test_training_stops_only_where_there_is_a_checkpoint(tmp_path):
+    assert validate(metrics_of(tmp_path, patience=1, save_every=30), [5, 6, 7, 8, 9]) == 35
 
 
 @pytest.mark.parametrize(

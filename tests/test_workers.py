@@ -9,10 +9,12 @@ import mlx.core as mx
 import pytest
 
 from chat_format import open_tokenizer
-from checkpoints import losses, read_metrics
+from checkpoints import find_checkpoints, losses, read_metrics
 from conftest import ROOT, clean_environment, wait_for
-from training import follow, run, write_data
+from files import read_json
+from training import break_off, follow, run, write_data
 
+THREE = json.dumps([{"ssh": name, "ips": ["10.0.0.1"]} for name in "abc"])
 LAUNCH = ROOT / "bin/launch.sh"
 FOLLOW = (ROOT / "bin/python", ROOT / "py/follow.py")
 
@@ -71,8 +73,9 @@ def test_two_workers_train_what_one_does(lora, hosts, tiny_model, tmp_path):
         ("1", "not json", "not a hosts.json of mlx.launch"),
         ("1", '{"machines": []}', "not a hosts.json of mlx.launch"),
         ("1", "[]", "not a hosts.json of mlx.launch"),
-        ("1", '[{"ssh": "a"}, {"ssh": "b"}, {"ssh": "c"}]', "cannot be shared by 3 workers"),
-        ("1", '[{"ssh": "a"}]', "a hosts.json of one machine"),
+        ("1", THREE, "cannot be shared by 3 workers"),
+        ("1", '[{"ssh": "a"}, {"ssh": "b"}]', "the ring needs the address of each machine"),
+        ("1", '[{"ssh": "a", "ips": ["1.2.3.4"]}]', "a hosts.json of one machine"),
     ],
 )
 def test_workers_that_cannot_share_are_refused(tmp_path, workers, content, message):
@@ -86,6 +89,24 @@ def test_workers_that_cannot_share_are_refused(tmp_path, workers, content, messa
     assert ended.stderr.startswith("launch: ") and message in ended.stderr
 
 
+def test_a_resumed_training_is_shared_and_stops_on_all(lora, hosts, tmp_path):
+    """Worker 0 alone reads the folder: the other gets checkpoint, YAML and patience from it."""
+    staging = tmp_path / "adapters.tmp"
+    options = {"batch_size": 4, "iters": 2000, "steps_per_eval": 10, "save_every": 10}
+    schedule = "lr_schedule: {name: cosine_decay, arguments: [1e-3, 2000]}\n"
+    (tmp_path / "lora.yaml").write_text(schedule)
+    command = lora(staging, config=tmp_path / "lora.yaml", **options)
+    break_off(command, lambda: max(find_checkpoints(staging), default=0) >= 20)
+    done = max(find_checkpoints(staging))
+    words = [*FOLLOW, "--resume", "--patience", 4, "--min-delta", 100, "--", *command]
+    ended = run(LAUNCH, 1, hosts, 4, *words)
+    assert "Traceback" not in ended.stderr, ended.stderr
+    training = read_json(staging / "training.json")
+    assert training["stopped_early"] and training["resumed_from"] == done
+    assert done < training["iterations"] <= done + 45
+    assert "exited with code" not in ended.stderr
+
+
 def test_workers_that_would_train_different_things_stop(hosts):
     code = (
         "import sys; sys.path.insert(0, 'py'); import mlx.core as mx, follow; "
@@ -93,7 +114,7 @@ def test_workers_that_would_train_different_things_stop(hosts):
         "follow.check_workers_agree(world, [world.rank()])"
     )
     ended = run(LAUNCH, 1, hosts, 4, ROOT / "bin/python", "-c", code)
-    assert ended.stderr.count("ValueError: the workers differ in options, data") == 2
+    assert ended.stderr.count("ValueError: the workers differ in options or data") == 2
 
 
 def workers_of(staging) -> list[int]:

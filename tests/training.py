@@ -77,8 +77,11 @@ def best(staging, out, *options) -> subprocess.CompletedProcess:
     return run(ROOT / "bin/python", ROOT / "py/best.py", staging, out, *options)
 
 
-def break_off(command: list[str], fact, *options, signum=signal.SIGKILL) -> int:
-    """Start the followed command, send it `signum` as soon as fact() is true; its exit status."""
+def break_off(command: list[str], fact, *options, signum=signal.SIGKILL) -> tuple[int, str]:
+    """Start the followed command, send it `signum` as soon as fact() is true.
+
+    Gives its exit status and what it said on stderr.
+    """
     words = [ROOT / "bin/python", ROOT / "py/follow.py", *options, "--", *command]
     process = subprocess.Popen(
         [str(word) for word in words],
@@ -97,4 +100,4 @@ def break_off(command: list[str], fact, *options, signum=signal.SIGKILL) -> int:
     _, error = process.communicate(timeout=60)
     assert process.returncode != 0, "it ended before it could be broken off"
     assert "Traceback" not in error, error
-    return process.returncode
+    return process.returncode, error
