@@ -29,8 +29,8 @@ from manifest import compare  # noqa: E402
 
 
 def start(config: Path, build: Path, log: Path) -> subprocess.Popen:
-    """`make eval` in a process group of its own, deaf to nothing."""
-    words = ["make", "eval", f"CONFIG={config}", f"BUILD={build}"]
+    """`make eval` in a process group of its own."""
+    words = ["make", "-j8", "eval", f"CONFIG={config}", f"BUILD={build}"]
     with log.open("ab") as stream:
         return subprocess.Popen(
             words, cwd=ROOT, stdout=stream, stderr=stream, start_new_session=True

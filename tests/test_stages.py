@@ -200,6 +200,22 @@ def test_status_has_every_stage_and_the_scores(clone):
     assert "eval " in said and "strict" in said and "training   loss" in said
 
 
+def stage_table(*words) -> dict[str, list[str]]:
+    """Stage -> its name, output, keys, files and the stages before it, as the Makefile has them."""
+    words = ["make", "-p", "-n", "help", *words]
+    env = clean_environment() | {"HF_HUB_CACHE": "/hub"}
+    printed = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True).stdout
+    table = next(line for line in printed.splitlines() if line.startswith("STAGE_TABLE := "))
+    rows = [row.strip().split("|") for row in table.partition(":= ")[2].split(";") if row]
+    return {row[0]: row for row in rows}
+
+
+def test_a_hub_model_is_known_by_its_revision():
+    table = stage_table("BASE_MODEL=org/name")
+    for stage in ("preflight", "train", "eval_base"):
+        assert "/hub/models--org--name/refs/main" in table[stage][3].split()
+
+
 def local_imports(program: str) -> set[str]:
     """The files in py/ that a program reads when it runs: its imports and theirs."""
     found, todo = set(), [program]
@@ -233,13 +249,7 @@ def local_imports(program: str) -> set[str]:
     ],
 )
 def test_a_stage_names_every_program_that_it_runs(stage, programs):
-    words = ["make", "-p", "-n", "help", "CONFIG=demo.env", "EXPAND_TURNS=1"]
-    printed = subprocess.run(
-        words, cwd=ROOT, env=clean_environment(), capture_output=True, text=True
-    ).stdout
-    table = next(line for line in printed.splitlines() if line.startswith("STAGE_TABLE := "))
-    rows = [row.strip().split("|") for row in table.partition(":= ")[2].split(";") if row]
-    files = next(row[3].split() for row in rows if row[0] == stage)
+    files = stage_table("CONFIG=demo.env", "EXPAND_TURNS=1")[stage][3].split()
     for program in programs:
         assert local_imports(program) <= set(files), local_imports(program) - set(files)
 
@@ -321,3 +331,89 @@ def test_a_build_that_was_killed_ends_as_an_undisturbed_one(built, tmp_path, sig
     config, build, _ = built
     moment = 5.0 if signum == signal.SIGKILL else 9.0
     assert disturb(config, build, tmp_path / "disturbed", moment, signum) == []
+
+
+@pytest.fixture
+def small(tmp_path):
+    """(folder, ask): two stages, one after the other, each with a file; ask runs stages.sh."""
+    for name in ("one.txt", "two.txt"):
+        (tmp_path / name).write_text(f"{name}\n")
+    (tmp_path / "build").mkdir()
+    keys = {"K": "1"}
+
+    def ask(*words) -> str:
+        table = f"first|{tmp_path}/build/first|K={keys['K']}|{tmp_path}/one.txt|; "
+        table += f"second|{tmp_path}/build/second||{tmp_path}/two.txt {tmp_path}/refs/main|first;"
+        env = {"STAGE_TABLE": table, "BUILD": str(tmp_path / "build"), "MAKE_PID": str(os.getpid())}
+        done = subprocess.run(
+            [ROOT / "bin/stages.sh", *words],
+            env=env | {"PATH": os.environ["PATH"]},
+            text=True,
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    ask.keys = keys
+    for stage in ("first", "second"):
+        ask("begin", stage, f"{tmp_path}/build/{stage}")
+        (tmp_path / f"build/{stage}.tmp").write_text(stage)
+        ask("finish", stage, f"{tmp_path}/build/{stage}")
+    return tmp_path, ask
+
+
+def test_what_is_noted_is_up_to_date(small):
+    folder, ask = small
+    assert ask("stale").split() == []
+    assert (folder / "build/second").read_text() == "second"
+    assert sorted(p.name for p in (folder / "build/made").iterdir()) == [
+        "first",
+        "hashes",
+        "second",
+    ]
+
+
+def test_a_change_of_the_same_size_at_the_same_date_is_seen(small):
+    folder, ask = small
+    file = folder / "two.txt"
+    times = file.stat()
+    file.write_text("TWO.txt\n")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert ask("stale").split() == ["second"]
+    assert f"{file} has changed" in ask("why")
+    file.write_text("two.txt\n")
+    assert ask("stale").split() == []
+
+
+def test_a_hub_model_that_has_moved_is_seen(small):
+    """What the Makefile names for a model of the hub is the file that holds its revision."""
+    folder, ask = small
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text("a1b2")
+    assert ask("stale").split() == ["second"]
+    ask("begin", "second", f"{folder}/build/second")
+    ask("finish", "second", f"{folder}/build/second")
+    assert ask("stale").split() == []
+    (folder / "refs/main").write_text("c3d4")
+    assert "refs/main has changed" in ask("why")
+    (folder / "refs/main").unlink()
+    assert "refs/main is gone" in ask("why")
+
+
+def test_a_note_that_was_interrupted_leaves_the_stage_stale(small):
+    """Killed between the removal of the old note and the new: the output is made again."""
+    folder, ask = small
+    ask.keys["K"] = "2"
+    assert ask("stale").split() == ["first", "second"]
+    ask("begin", "first", f"{folder}/build/first")
+    ask.keys["K"] = "1"
+    assert ask("stale").split() == []  # nothing has been replaced yet
+    (folder / "build/made/first").unlink()
+    assert ask("stale").split() == ["first"]
+
+
+def test_a_stage_is_not_made_of_what_another_make_has_changed(small):
+    folder, ask = small
+    ask.keys["K"] = "2"
+    with pytest.raises(AssertionError, match="second: another make has changed what it is made of"):
+        ask("begin", "second", f"{folder}/build/second")
