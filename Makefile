@@ -38,6 +38,8 @@ ifneq ($(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)),)
 $(error $(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)): unknown key; phase40.env lists the keys there are)
 endif
 
+$(foreach option,RESUME LEAN,$(if $(filter-out 0 1,$($(option))),$(error $(option)=$($(option)): expected 1 or 0)))
+
 # What each stage reads, and so what has to be made again: by content, not by date. `make why` says.
 # $(call stale,train) is FORCE when train, or what it is made of, has changed.
 include bin/stages.mk
@@ -64,7 +66,7 @@ setup: .venv/base.installed $(if $(EMBEDDED),.venv/embedded.installed) ## make .
 	@bin/setup.sh base
 
 $(BUILD)/logs: | .venv/base.installed
-	@{ mkdir -p $@ && echo '$(EXPERIMENT)' >$(BUILD)/.phase40-build; } 2>/dev/null || { echo "$(BUILD): cannot be written; name another folder with BUILD=" >&2; exit 2; }
+	@{ mkdir -p $(BUILD) && echo '$(EXPERIMENT)' >$(BUILD)/.phase40-build && mkdir -p $@; } 2>/dev/null || { echo "$(BUILD): cannot be written; name another folder with BUILD=" >&2; exit 2; }
 
 # == Data: Phase 33b's rows, unchanged
 # The same 1,159 rows taught the 30B model, so the model is the only thing that differs. The demo's
@@ -123,6 +125,7 @@ $(BUILD)/data: $(call stale,data) | $(BUILD)/preflight.ok
 	$(call finish,data)
 
 train: $(BUILD)/adapters ## LoRA-train the base model; RESUME=1 goes on, WORKERS=2 or HOSTS=hosts.json share it
+	@$(if $(DONE),,echo "Nothing to do: $< is up to date.")
 
 $(BUILD)/adapters: $(call stale,train) | $(BUILD)/preflight.ok $(EXPANDED)
 	$(call begin,train,train: $(ITERS) iterations of $(BATCH_SIZE) rows on $(NUM_LAYERS) layers of $(BASE_MODEL))
@@ -153,6 +156,7 @@ $(BUILD)/curves.svg: FORCE | $(BUILD)/adapters .venv/plot.installed
 # --dequantize first: added to 4-bit weights, an adapter is rounded to their grid and can vanish.
 
 fuse: $(BUILD)/fused ## fuse adapter and base into full-precision weights
+	@$(if $(DONE),,echo "Nothing to do: $< is up to date.")
 
 $(BUILD)/fused: $(call stale,fuse) | $(BUILD)/adapters
 	$(call begin,fuse,fuse: adapter and base into full-precision weights)
@@ -166,6 +170,7 @@ $(BUILD)/fused: $(call stale,fuse) | $(BUILD)/adapters
 # preflight found to keep every call goes into q5, so that whoever serves it gets its calls.
 
 quantize: $(BUILD)/q5 ## quantize the fused model
+	@$(if $(DONE),,echo "Nothing to do: $< is up to date.")
 
 $(BUILD)/q5: $(call stale,quantize) | $(BUILD)/fused
 	$(call begin,quantize,quantize: $(Q_BITS) bits in groups of $(Q_GROUP_SIZE))
@@ -267,7 +272,8 @@ verify: ## read every file that the manifest names, and say what differs
 	@bin/python py/manifest.py verify --build $(BUILD)
 
 reproduce: | $(BUILD)/manifest.json ## build it all again in a scratch folder and compare
-	$(MAKE) --no-print-directory eval BUILD=$(BUILD)/reproduce
+	@bin/clean.sh $(BUILD)/reproduce all >/dev/null
+	$(MAKE) --no-print-directory eval BUILD=$(BUILD)/reproduce RESUME= LEAN=
 	@bin/python py/manifest.py compare $(BUILD) $(BUILD)/reproduce
 	@bin/clean.sh $(BUILD)/reproduce all >/dev/null
 

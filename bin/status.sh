@@ -41,5 +41,5 @@ for result in eval eval_base; do
     fi
 done
 if [ -e "$BUILD/adapters.training/inputs.json" ]; then
-    echo "A training was interrupted: make train RESUME=1 goes on with it."
+    echo "A training was interrupted: make train RESUME=1, with the settings it had, goes on with it."
 fi

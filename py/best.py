@@ -101,6 +101,7 @@ def summarize(staging: Path, found: dict[int, float], reported: dict[int, float]
         "seconds": ended["seconds"],
         "resumed_from": ended["resumed_from"],
         "resumed_at": ended["resumed_at"],
+        "workers": ended["workers"],
         "candidates": [
             {
                 "iteration": n,

@@ -130,8 +130,10 @@ class Metrics(TrainingCallback):
             }
         )
         self.refuse_nan("validation", loss)
-        if not self.start or iteration > self.start:  # a resumed run begins with one it has had
+        if not self.start or iteration > self.start:
             self.judge(loss)
+        else:  # a resumed run begins with one that it has had
+            self.curve.append(loss)
         if self.staging:
             print(f"          {sparkline(self.curve)}  lowest {min(self.curve):.3f}")
         if self.patience and self.ends_after is None and self.stale >= self.patience:
@@ -189,6 +191,8 @@ def check_same(staging: Path, inputs: dict, done: int, ended: bool) -> None:
     )
     for key, new in inputs["options"].items():
         if before["options"].get(key) != new:
+            if before["iters"] != inputs["iters"]:  # a schedule is as long as its training
+                raise ValueError(f"{what}: it had ITERS={before['iters']}, not {inputs['iters']}")
             raise ValueError(f"{what}: it had {key}={before['options'].get(key)}, now it is {new}")
     if before["rows"] != inputs["rows"]:
         raise ValueError(f"{what}: it was of other rows")
@@ -361,6 +365,7 @@ def record(staging: Path, metrics: Metrics, status: int, stopped: str | None) ->
         "seconds": metrics.seconds(),
         "resumed_from": starts[-1] or None,
         "resumed_at": starts[1:],
+        "workers": mx.distributed.init().size(),
     }
     write_json(staging / "training.json", training)
 
@@ -405,7 +410,11 @@ def main() -> int:
     except KeyboardInterrupt:
         if mx.distributed.init().rank() == 0:
             done = max(find_checkpoints(staging), default=0)
-            print(f"train: interrupted; RESUME=1 goes on after iteration {done}", file=sys.stderr)
+            print(
+                f"train: interrupted; the same command with RESUME=1 goes on after iteration {done},"
+                " without it training starts over",
+                file=sys.stderr,
+            )
         return 130
 
 

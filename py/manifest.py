@@ -98,12 +98,20 @@ def make_manifest(settings: dict, build: Path) -> dict:
 
 
 def verify(build: Path) -> list[str]:
-    """What differs between manifest.json and the disk, a line each; every byte is read."""
+    """What differs between manifest.json and the disk, a line each; every byte is read.
+
+    A model that is gone as a whole does not differ: clean-build and LEAN=1 let go of it.
+    """
+    if not (build / "manifest.json").is_file():
+        raise ValueError(f"{build}/manifest.json: no such file; make eval makes it")
     manifest = read_json(build / "manifest.json")
     expected = {Path(name): sha for name, sha in manifest["inputs"].items()}
     expected |= {build / name: sha for name, sha in manifest["outputs"].items()}
+    gone = [build / name for name in MODELS if not (build / name).exists()]
     found = []
     for file, sha in expected.items():
+        if any(folder in file.parents for folder in gone):
+            continue
         if not file.is_file():
             found.append(f"{file}: is gone")
         elif sha256_of(file) != sha:
@@ -123,6 +131,15 @@ def compare(build: Path, other: Path) -> tuple[list[str], list[str]]:
     """(lines that tell what is the same, lines that tell what differs) of two builds."""
     outputs = [read_json(folder / "manifest.json")["outputs"] for folder in (build, other)]
     same, differs = [], []
+    trained = [read_json(folder / "adapters/training.json") for folder in (build, other)]
+    for folder, training in zip((build, other), trained, strict=True):
+        if training["workers"] > 1 or training["resumed_at"]:
+            how = (
+                f"{training['workers']} workers, resumed at {training['resumed_at'] or 'no point'}"
+            )
+            differs.append(
+                f"{folder}/adapters was trained by {how}: no second training is the same"
+            )
     for name in sorted(set(outputs[0]) & set(outputs[1])):
         if name.endswith(".safetensors"):
             equal = outputs[0][name] == outputs[1][name]
@@ -167,6 +184,8 @@ def main() -> int:
         print(f"  differs  {line}")
     if not differs:
         print(said)
+    elif args.command == "verify":
+        print("Remove what has changed (rm -r) and ask for it: make quantize, say, makes it again.")
     return bool(differs)
 
 

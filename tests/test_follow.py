@@ -221,7 +221,13 @@ def test_interrupting_says_how_to_go_on(lora, tmp_path, signum):
     command = lora(staging, iters=100000)
     status, error = break_off(command, lambda: find_checkpoints(staging), signum=signum)
     assert status == 130
-    assert re.fullmatch(r"train: interrupted; RESUME=1 goes on after iteration \d+\n", error)
+    assert re.fullmatch(INTERRUPTED, error)
+
+
+INTERRUPTED = (
+    r"train: interrupted; the same command with RESUME=1 goes on after iteration \d+, without it"
+    r" training starts over\n"
+)
 
 
 def metrics_of(staging, start=0, patience=0, **lora) -> Metrics:
