@@ -30,7 +30,7 @@ data_files := $(ROWS) $(addprefix py/,expand_turns.py files.py rows.py settings.
 train_keys := BASE_MODEL DATA EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE NUM_LAYERS LORA_RANK LORA_SCALE LORA_DROPOUT \
 	ITERS BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT \
 	STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED
-train_files := $(ROWS) $(BASE_FILES) $(LOCKFILE) $(addprefix py/,follow.py best.py checkpoints.py loss.py files.py sparkline.py)
+train_files := $(ROWS) $(BASE_FILES) $(LOCKFILE) $(addprefix py/,follow.py metrics.py resume.py workers.py best.py checkpoints.py loss.py files.py sparkline.py)
 train_after := $(EMBEDDED:%=base) $(EXPANDED:%=data)
 
 fuse_after := train

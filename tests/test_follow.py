@@ -11,7 +11,7 @@ import pytest
 from checkpoints import find_checkpoints, is_whole, losses, read_metrics
 from conftest import ROOT
 from files import read_json, sha256_of
-from follow import Metrics, StopTraining
+from metrics import Metrics, StopTraining
 from sparkline import sparkline
 from training import SENTENCES, best, break_off, follow, run, write_data
 

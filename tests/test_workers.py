@@ -109,9 +109,9 @@ def test_a_resumed_training_is_shared_and_stops_on_all(lora, hosts, tmp_path):
 
 def test_workers_that_would_train_different_things_stop(hosts):
     code = (
-        "import sys; sys.path.insert(0, 'py'); import mlx.core as mx, follow; "
-        "world = mx.distributed.init(); follow.check_workers_agree(world, ['same']); "
-        "follow.check_workers_agree(world, [world.rank()])"
+        "import sys; sys.path.insert(0, 'py'); import mlx.core as mx, workers; "
+        "world = mx.distributed.init(); workers.check_workers_agree(world, ['same']); "
+        "workers.check_workers_agree(world, [world.rank()])"
     )
     ended = run(LAUNCH, 1, hosts, 4, ROOT / "bin/python", "-c", code)
     assert ended.stderr.count("ValueError: the workers differ in options or data") == 2
