@@ -1,7 +1,7 @@
 # For those who work on the recipe itself: tests, lint, locks, benchmarks.
 
 test: lint .venv/dev.installed .venv/embedded.installed .venv/plot.installed ## lint, then unit tests and the whole pipeline on a tiny model
-	bin/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	OPENBLAS_NUM_THREADS=1 bin/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 lint: .venv/dev.installed ## ruff, shellcheck, and a lint for what macOS lacks
 	.venv/bin/ruff check py tests

@@ -58,7 +58,7 @@ sweep_after := $(eval_after)
 
 compare_files := $(filter-out base,$(BASELINE)) bin/compare.sh bin/compare.jq $(addprefix py/,difference.py summary.py files.py)
 manifest_files := $(addprefix py/,manifest.py files.py settings.py)
-manifest_after := preflight compare
+manifest_after := $(if $(OURS),preflight) compare
 compare_after := eval $(if $(OURS),ladder) $(if $(filter base,$(BASELINE)),eval_base)
 
 # The stages in the order of the experiment, each with its output.
@@ -79,7 +79,7 @@ STAGES := $(if $(EMBEDDED),base=build/demo/base) \
 # For bin/stages.sh: NAME|OUTPUT|KEY=value ...|FILE ...|STAGE ...;
 describe = $(1)|$(2)|$(foreach key,$($(1)_keys),$(key)=$($(key)))|$($(1)_files)|$($(1)_after);
 export STAGE_TABLE := $(foreach pair,$(STAGES),$(call describe,$(word 1,$(subst =, ,$(pair))),$(word 2,$(subst =, ,$(pair)))))
-export BUILD
+export BUILD_FOLDER := $(BUILD)
 
 # Goals that only look need not know what is stale, and take no lock; who serves a model takes it
 # when something has to be built (bin/stages.sh begin).
@@ -93,7 +93,7 @@ ifneq ($(LOCKED),)
 $(error $(LOCKED))
 endif
 endif
-STALE := $(shell BUILD='$(BUILD)' STAGE_TABLE='$(STAGE_TABLE)' bin/stages.sh stale && echo checked)
+STALE := $(shell BUILD_FOLDER='$(BUILD)' STAGE_TABLE='$(STAGE_TABLE)' bin/stages.sh stale && echo checked)
 ifeq ($(filter checked,$(STALE)),)
 $(error bin/stages.sh could not tell what has changed since the last build)
 endif

@@ -6,12 +6,12 @@
 #   bin/stages.sh finish STAGE OUT   it is whole: OUT.tmp becomes OUT, and the note is kept
 #   bin/stages.sh why                what made each stage stale
 #
-# The Makefile sets STAGE_TABLE, a description of the stages (see stages.awk), and BUILD, their folder. A
+# The Makefile sets STAGE_TABLE, a description of the stages (see stages.awk), and BUILD_FOLDER, theirs. A
 # file is read again only when its size or dates have changed: made/hashes keeps sha256 by size
 # and dates, so that gigabytes of weights cost one stat.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cache=$BUILD/made/hashes
+cache=$BUILD_FOLDER/made/hashes
 
 stat_files() { # SIZE MTIME CTIME FILE of the files that are there
     if stat -c %s / >/dev/null 2>&1; then # portable: GNU's here, BSD's below
@@ -52,7 +52,7 @@ ask() { # stages.awk; reads the files whose content it says it does not know, an
         new="$new$(sha256 "$file") $size $modified $changed $file
 "
     done < <(tail -n +2 <<<"$answer")
-    if [ -w "$BUILD/made" ]; then
+    if [ -w "$BUILD_FOLDER/made" ]; then
         hashes=$cache
         printf '%s' "$new" >>"$cache"
     else # not built yet: known to this run only
@@ -70,9 +70,9 @@ stale | why)
     ask "$1"
     ;;
 begin)
-    said=$(bin/lock.sh "$BUILD" "$MAKE_PID")
+    said=$(bin/lock.sh "$BUILD_FOLDER" "$MAKE_PID")
     [ -z "$said" ] || stop "$said"
-    mkdir -p "$BUILD/made" "$(dirname "$stamp")"
+    mkdir -p "$BUILD_FOLDER/made" "$(dirname "$stamp")"
     ask "$stage" >"$stamp.new"
     case $(head -1 "$stamp.new") in otherwise*)
         stop "$stage: another make has changed what it is made of ($(head -1 "$stamp.new" | cut -d ' ' -f 2)); run make again"

@@ -30,16 +30,16 @@ done < <(bin/stages.sh why)
 
 [ "$1" = status ] || exit 0
 echo
-if [ -f "$BUILD/adapters/training.json" ]; then
+if [ -f "$BUILD_FOLDER/adapters/training.json" ]; then
     jq --raw-output '"training   loss \(.base_val_loss * 1000 | round / 1000) -> \(.best_val_loss * 1000 | round / 1000) at iteration \(.best_iteration) of \(.iterations)"' \
-        "$BUILD/adapters/training.json"
+        "$BUILD_FOLDER/adapters/training.json"
 fi
 for result in eval eval_base; do
-    if [ -f "$BUILD/$result.json" ]; then
+    if [ -f "$BUILD_FOLDER/$result.json" ]; then
         jq --raw-output --arg name "$result" '"\($name)            "[0:11] + "\(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%, \(.verdict)"' \
-            "$BUILD/$result.json"
+            "$BUILD_FOLDER/$result.json"
     fi
 done
-if [ -e "$BUILD/adapters.training/inputs.json" ]; then
+if [ -e "$BUILD_FOLDER/adapters.training/inputs.json" ]; then
     echo "A training was interrupted: make train RESUME=1, with the settings it had, goes on with it."
 fi

@@ -89,14 +89,6 @@ def test_the_recorded_loss_is_that_of_the_kept_weights(overfit, lora, tmp_path):
     assert f"Test loss {recorded:.3f}," in tested.stdout
 
 
-def test_checkpoints_are_kept_when_asked_for(lora, tmp_path):
-    follow(lora(tmp_path / "adapters.tmp", iters=50))
-    best(tmp_path / "adapters.tmp", tmp_path / "out", "--keep-checkpoints")
-    kept = [f"{n:07d}_adapters.safetensors" for n in (20, 40, 50)]
-    assert sorted(weights(tmp_path / "out")) == [*kept, "adapters.safetensors"]
-    assert read_json(tmp_path / "out/training.json")["last_iteration"] == 50
-
-
 def test_a_loss_that_is_no_number_ends_training_at_once(lora, tmp_path):
     staging = tmp_path / "adapters.tmp"
     ended = follow(lora(staging, learning_rate=1e30, iters=100000))
@@ -111,12 +103,11 @@ def test_a_loss_that_is_no_number_ends_training_at_once(lora, tmp_path):
     assert json.loads((staging / "metrics.jsonl").read_text().splitlines()[-1])
 
 
-@pytest.mark.parametrize("reports", [1, 7, 14])
+@pytest.mark.parametrize("reports", [1, 8])
 def test_a_killed_training_goes_on(lora, tmp_path, reports):
     staging = tmp_path / "adapters.tmp"
     command = lora(staging, iters=80)
     break_off(command, lambda: len(read_metrics(staging)) >= reports)
-    assert best(staging, tmp_path / "out").returncode == 1 and not (tmp_path / "out").exists()
     done = max(find_checkpoints(staging), default=0)
     ended = follow(command, "--resume")
     assert ended.returncode == 0, ended.stderr
