@@ -288,7 +288,7 @@ clean: ## remove everything made from this config
 	@bin/clean.sh '$(BUILD)' all
 
 help: ## list what you can ask for
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile bin/*.mk
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile bin/*.mk
 	@echo; echo "  Settings: CONFIG=$(CONFIG), or any key of it: make train LEARNING_RATE=5e-5"
 
 include bin/sweep.mk bin/develop.mk
