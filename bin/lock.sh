@@ -15,11 +15,19 @@ lock=$build/.lock
     exit
 }
 
+is_make() { # is the process a make? Without ps, in a bare container, any process of ours will do
+    if ! command -v ps >/dev/null; then
+        kill -0 "$1" 2>/dev/null
+        return
+    fi
+    case $(ps -o comm= -p "$1" 2>/dev/null) in *make) ;; *) return 1 ;; esac
+}
+
 held() { # says who holds the lock, if that make is alive or, on another machine, may be
     local holder
     holder=$(readlink "$lock") || return 1
     if [ "${holder#*@}" = "${me#*@}" ]; then
-        case $(ps -o comm= -p "${holder%%@*}" 2>/dev/null) in *make) ;; *) return 1 ;; esac
+        is_make "${holder%%@*}" || return 1
     fi
     echo "$build: make is at work here (process ${holder%%@*} on ${holder#*@}); wait for it, or name another folder" \
         "with BUILD= (if it is at work no more, remove $lock)"
