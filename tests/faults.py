@@ -60,6 +60,7 @@ def files_of(build: Path) -> set[str]:
 def disturb(config: Path, whole: Path, build: Path, moment: float, signum: int) -> list[str]:
     """Kill a build after `moment` seconds and finish it; what is wrong then, a line each."""
     log = build.with_suffix(".log")
+    log.unlink(missing_ok=True)
     shutil.rmtree(build, ignore_errors=True)
     process = start(config, build, log)
     with contextlib.suppress(subprocess.TimeoutExpired):
