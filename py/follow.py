@@ -41,12 +41,13 @@ def train(args, argv: list[str], staging: Path, scratch: Path) -> int:
     typed = build_parser().parse_args(argv)
     if world.size() > 1:
         end_with_launcher()
-    check_workers_agree(world, [argv, row_digests(typed.data)])
+    rows = row_digests(typed.data)
+    check_workers_agree(world, [argv, rows])
     plan, refused, metrics = {}, None, None
     if writes:
         try:
             lora = read_options(argv)
-            done, ended, options = prepare(lora, staging, args.resume)
+            done, ended, options = prepare(lora, rows, staging, args.resume)
             metrics = Metrics(staging, lora, done, args.patience, args.min_delta)
             options = {"--config": typed.config} | options
             plan = {"done": done, "ended": ended, "options": options, "iters": lora.iters}

@@ -43,18 +43,16 @@ def row_digests(data: str) -> dict[str, str]:
     return {file.name: sha256_of(file) for file in files if file.is_file()}
 
 
-def inputs_of(lora) -> dict:
+def inputs_of(lora, rows: dict[str, str]) -> dict:
     """What makes a training this training: options, rows, iterations."""
     options = {key: getattr(lora, key) for key in SAME}
-    return {"schema": 1, "options": options, "rows": row_digests(lora.data), "iters": lora.iters}
+    return {"schema": 1, "options": options, "rows": rows, "iters": lora.iters}
 
 
 def check_same(staging: Path, inputs: dict, done: int, ended: bool) -> None:
     """Raises ValueError when the training in `staging` can't go on as the one of `inputs`."""
-    before, what = (
-        read_json(staging / INPUTS),
-        f"{staging}: RESUME=1 cannot go on with this training",
-    )
+    before = read_json(staging / INPUTS)
+    what = f"{staging}: RESUME=1 cannot go on with this training"
     for key, new in inputs["options"].items():
         if before["options"].get(key) != new:
             if key == "lr_schedule" and before["iters"] != inputs["iters"]:
@@ -98,15 +96,17 @@ def go_on(lora, done: int, checkpoint: Path, folder: Path) -> dict[str, str]:
     }
 
 
-def prepare(lora, staging: Path, resumes: bool) -> tuple[int, bool, dict[str, str]]:
+def prepare(
+    lora, rows: dict[str, str], staging: Path, resumes: bool
+) -> tuple[int, bool, dict[str, str]]:
     """(iterations done, has training ended?, options to add) for a training in `staging`.
 
-    Raises ValueError when it can't go on.
+    `rows` are the row_digests of its data. Raises ValueError when it can't go on.
     """
     checkpoints = find_checkpoints(staging) if resumes else {}
     done, checkpoint = max(checkpoints.items(), default=(0, None))
     ended = resumes and (staging / "training.json").is_file()
-    inputs = inputs_of(lora)
+    inputs = inputs_of(lora, rows)
     if done or ended:
         check_same(staging, inputs, done, ended)
     if ended or done == lora.iters:
