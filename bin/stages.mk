@@ -10,6 +10,7 @@ SERVED := $(if $(ON_CPU),$(if $(filter 1,$(EVAL_EXACT)),q5,q5-float32),q5)
 BASELINE_FILE := $(if $(filter base,$(BASELINE)),$(BUILD)/eval_base.json,$(BASELINE))
 CHECKSUM_FILE := $(filter-out none,$(CHECKSUMS))
 ROWS := $(DATA)/train.jsonl $(DATA)/valid.jsonl
+ORIGINAL_SUITE := $(filter data/phase33b_suite.json,$(SUITE))
 LOCKFILE := py/requirements.lock
 
 # A model's files, or, from the hub, the file that names the revision fetched last.
@@ -19,7 +20,7 @@ BASE_FILES := $(if $(EMBEDDED),,$(call model_files,$(BASE_MODEL),json jinja txt 
 
 base_files := py/embedded_model.py py/files.py py/requirements-embedded.lock $(LOCKFILE)
 
-preflight_keys := $(filter-out BUILD EVAL_% BASELINE TARGETS LADDER_ROWS KEEP_CHECKPOINTS,$(KEYS)) EVAL_EXACT
+preflight_keys := $(filter-out BUILD DATA_URL EVAL_% BASELINE TARGETS LADDER_ROWS KEEP_CHECKPOINTS,$(KEYS)) EVAL_EXACT
 preflight_files := $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) $(LOCKFILE) $(wildcard py/check_*.py) \
 	$(addprefix py/,preflight.py rows.py chat_format.py show.py served.py client.py server.py shapes.py score.py called.py expand_turns.py files.py finding.py models.py settings.py suite.py) \
 	$(if $(EMBEDDED),,$(foreach model,$(BASE_MODEL) $(REFERENCE_MODEL),$(call model_files,$(model),json jinja)))
@@ -85,7 +86,7 @@ export BUILD_FOLDER := $(BUILD)
 # when something has to be built (bin/stages.sh begin).
 export MAKE_PID := $(shell echo $$PPID)
 DRY_RUN := $(findstring n,$(filter-out -% %=%,$(firstword $(MAKEFLAGS))))
-LOOKING := help setup lint test test-faults lock gate why status verify bench-%
+LOOKING := help setup data lint test test-faults lock gate why status verify bench-%
 ifneq ($(filter-out $(LOOKING),$(MAKECMDGOALS)),)
 ifneq ($(if $(DRY_RUN),,$(filter-out serve plan,$(MAKECMDGOALS))),)
 LOCKED := $(shell bin/lock.sh '$(BUILD)' $(MAKE_PID))

@@ -26,14 +26,6 @@ stop() {
     exit 2
 }
 
-sha256() {
-    if command -v sha256sum >/dev/null; then
-        sha256sum <"$1" | cut -c 1-64 # portable: GNU's, or the one of macOS below
-    else
-        shasum -a 256 <"$1" | cut -c 1-64 # portable: as above
-    fi
-}
-
 [ "$1" = finish ] || files=$(awk '{ n = split($0, stage, ";"); for (i = 1; i <= n; i++) { split(stage[i], part, "|"); m = split(part[4], file, " ")
     for (j = 1; j <= m; j++) if (!seen[file[j]]++) print file[j] } }' <<<"$STAGE_TABLE" | stat_files)
 hashes=$cache
@@ -49,7 +41,7 @@ ask() { # stages.awk; reads the files whose content it says it does not know, an
         ;;
     esac
     while read -r size modified changed file; do
-        new="$new$(sha256 "$file") $size $modified $changed $file
+        new="$new$(bin/sha256.sh "$file") $size $modified $changed $file
 "
     done < <(tail -n +2 <<<"$answer")
     if [ -w "$BUILD_FOLDER/made" ]; then

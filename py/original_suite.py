@@ -62,10 +62,14 @@ def main() -> int:
         write_json(checked, suite)
         try:
             read_suite(checked)
-        except ValueError:
-            checked.unlink()
-            raise
-        checked.replace(args.out)
+            if args.out.exists() and args.out.read_bytes() != checked.read_bytes():
+                raise ValueError(
+                    f"{args.out}: differs from the prompts of {args.script}; it is left as it is:"
+                    " move it away, or name it with SUITE under a name of its own"
+                )
+            checked.replace(args.out)
+        finally:
+            checked.unlink(missing_ok=True)
     except (ValueError, OSError) as error:
         print(f"original_suite: {error}", file=sys.stderr)
         return 2
