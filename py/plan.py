@@ -17,9 +17,11 @@ from check_settings import check_layers, check_settings
 from expand_turns import training_rows
 from files import read_json
 from finding import in_columns, size
-from models import locate_model
+from models import model_folder
 from settings import load_settings, number
 from shapes import model_facts
+
+SHAPES = Path(__file__).resolve().parent.parent / "data/shapes"
 
 # (the stage's log, how its title begins, its output under BUILD)
 STAGES = (
@@ -79,10 +81,24 @@ def stage_lines(settings: dict, stages: dict, sizes: dict[str, int]) -> list[str
     return lines
 
 
+def shape(settings: dict) -> tuple[dict, str]:
+    """(config.json of the base model, what it was read from where it is not the model's own).
+
+    A model that is not downloaded yet has its shape in data/shapes, where it is one of those.
+    """
+    try:
+        return read_json(model_folder(settings, "BASE_MODEL") / "config.json"), ""
+    except ValueError:
+        name = Path(settings["BASE_MODEL"].partition("@")[0]).name
+        if not (SHAPES / name).is_dir():
+            raise
+        return read_json(SHAPES / name / "config.json"), f" (its shape from data/shapes/{name})"
+
+
 def page(settings: dict, titles: list[str]) -> str:
     """The whole page. Raises ValueError for input that can't be used."""
     check_settings(settings)
-    config = read_json(locate_model(settings["BASE_MODEL"], tokenizer_only=True) / "config.json")
+    config, source = shape(settings)
     model = model_facts(config, settings)
     check_layers(settings, model["layers"])
     rows = sum(1 for _ in training_rows(settings, "train"))
@@ -102,7 +118,7 @@ def page(settings: dict, titles: list[str]) -> str:
         )
         for entry in arithmetic + resources
     ]
-    head = f"{settings['EXPERIMENT']}: {settings['BASE_MODEL']} on {settings['DATA']}"
+    head = f"{settings['EXPERIMENT']}: {settings['BASE_MODEL']}{source} on {settings['DATA']}"
     stopped = [entry["id"] for entry in arithmetic + resources if entry["level"] == "fail"]
     if stopped:
         facts.append(f"  Preflight would stop this run: {', '.join(stopped)}.")

@@ -27,7 +27,7 @@ from check_tokenizer import check_tokenizer  # noqa: E402
 from expand_turns import training_rows  # noqa: E402
 from files import read_json, write_json  # noqa: E402
 from finding import finding, in_columns  # noqa: E402
-from models import locate_model, resolved_revision  # noqa: E402
+from models import KEYS, model_folder, resolved_revision  # noqa: E402
 from rows import placed_rows  # noqa: E402
 from served import tags  # noqa: E402
 from settings import load_settings, number  # noqa: E402
@@ -36,7 +36,6 @@ from suite import read_suite, read_tools  # noqa: E402
 
 # What the ids of the checks begin with, where all input can be read.
 GROUPS = ("data", "tokenizer", "template", "served", "instrument", "plan", "resources")
-MODELS = ("BASE_MODEL", "REFERENCE_MODEL")
 
 
 def read_inputs(settings: dict, attempt) -> dict:
@@ -47,9 +46,9 @@ def read_inputs(settings: dict, attempt) -> dict:
         "folders": {},
         "tokenizers": {},
     }
-    for key in MODELS:
+    for key in KEYS:
         id = f"model.{key.lower()}"
-        folder = attempt(id, locate_model, settings[key], True)
+        folder = attempt(id, model_folder, settings, key)
         same = folder and folder == inputs["folders"].get("BASE_MODEL")
         inputs["folders"][key] = folder
         inputs["tokenizers"][key] = (

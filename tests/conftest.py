@@ -28,7 +28,15 @@ SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 def clean_environment() -> dict[str, str]:
     """The environment without what an outer make or a config would pass on to an inner one."""
     keys = {line.partition("=")[0] for line in (ROOT / "phase40.env").read_text().splitlines()}
-    dropped = keys | {"MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "CONFIG", "PYTEST"}
+    dropped = keys | {
+        "MAKEFLAGS",
+        "MAKEOVERRIDES",
+        "MAKELEVEL",
+        "MFLAGS",
+        "CONFIG",
+        "PYTEST",
+        "HF_HUB_OFFLINE",
+    }
     return {key: value for key, value in os.environ.items() if key not in dropped}
 
 

@@ -23,6 +23,7 @@ SETTINGS = {
     "CHECKSUMS=data/phase33b.sha256": ["preflight"],
     "TRAIN_ROWS=400": ["preflight"],
     "VALID_ROWS=39": ["preflight"],
+    "DATA_URL=file:///nowhere": [],
     "COVERAGE=99": ["preflight"],
     "EPOCHS=2": ["preflight"],
     "TRAINABLE=2": ["preflight"],
@@ -211,9 +212,9 @@ def stage_table(*words) -> dict[str, list[str]]:
 
 
 def test_a_hub_model_is_known_by_its_revision():
-    table = stage_table("BASE_MODEL=org/name")
+    table = stage_table("BASE_MODEL=org/name", "BUILD=build/x")
     for stage in ("preflight", "train", "eval_base"):
-        assert "/hub/models--org--name/refs/main" in table[stage][3].split()
+        assert "build/x/base_model.json" in table[stage][3].split()
 
 
 def local_imports(program: str) -> set[str]:
@@ -386,21 +387,6 @@ def test_a_change_of_the_same_size_at_the_same_date_is_seen(small):
     assert f"{file} has changed" in ask("why")
     file.write_text("two.txt\n")
     assert ask("stale").split() == []
-
-
-def test_a_hub_model_that_has_moved_is_seen(small):
-    """What the Makefile names for a model of the hub is the file that holds its revision."""
-    folder, ask = small
-    (folder / "refs").mkdir()
-    (folder / "refs/main").write_text("a1b2")
-    assert ask("stale").split() == ["second"]
-    ask("begin", "second", f"{folder}/build/second")
-    ask("finish", "second", f"{folder}/build/second")
-    assert ask("stale").split() == []
-    (folder / "refs/main").write_text("c3d4")
-    assert "refs/main has changed" in ask("why")
-    (folder / "refs/main").unlink()
-    assert "refs/main is gone" in ask("why")
 
 
 def test_a_note_that_was_interrupted_leaves_the_stage_stale(small):
