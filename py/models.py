@@ -3,10 +3,11 @@
     python models.py resolve KEY --config CONFIG --out NOTE
     python models.py weights --config CONFIG
 
-`resolve` asks the hub which revision the model that KEY (BASE_MODEL, REFERENCE_MODEL) names is at, downloads what describes it
-(config, tokenizer, template: 15 MB), and notes the revision: the recipe uses that one from then
-on, and asks no more. KEY=org/name@revision names one. `weights` downloads the weights of the base
-model, where they are missing. Exit status 2 when that cannot be had.
+KEY is BASE_MODEL or REFERENCE_MODEL. `resolve` asks the hub which revision that model is at,
+downloads what describes it (config, tokenizer, template: 15 MB), and notes the revision: the
+recipe uses that one from then on, and asks no more. KEY=org/name@revision names one. `weights`
+downloads the weights of the base model, where they are missing. Exit status 2 when that cannot be
+had.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def is_folder(model: str) -> bool:
 
 
 def hub_name(folder: Path) -> str | None:
-    """org/name of the hub model that `folder` is a snapshot of; None for a folder from elsewhere."""
+    """org/name of the hub model that `folder` is a snapshot of; None for any other folder."""
     snapshots, repository = folder.parent, folder.parent.parent.name
     if snapshots.name != "snapshots" or not repository.startswith("models--"):
         return None
@@ -60,7 +61,7 @@ def hub_name(folder: Path) -> str | None:
 
 
 def resolved_revision(folder: Path) -> str | None:
-    """The hub's commit that `folder` is a snapshot of; None for a folder from elsewhere."""
+    """The hub's commit that `folder` is a snapshot of; None for any other folder."""
     return folder.name if hub_name(folder) else None
 
 

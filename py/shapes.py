@@ -43,12 +43,16 @@ def nbytes(model) -> int:
     return sum(value.nbytes for _, value in tree_flatten(model.parameters()))
 
 
-def quantized_bytes(config: dict, bits: int, group_size: int) -> int:
-    """Bytes of the model of `config` quantized as `mlx_lm convert -q` does it."""
+def quantized_as(config: dict, group_size: int, bits: int):
+    """The model of `config`, without weights, quantized as `mlx_lm convert -q` does it."""
     plain = {k: v for k, v in config.items() if not k.startswith("quantization")}
     with contextlib.redirect_stdout(io.StringIO()):  # it announces the bits per weight
-        model, _ = quantize_model(build_model(config), plain, group_size, bits)
-    return nbytes(model)
+        return quantize_model(build_model(config), plain, group_size, bits)[0]
+
+
+def quantized_bytes(config: dict, bits: int, group_size: int) -> int:
+    """Bytes of the model of `config` quantized to `bits`."""
+    return nbytes(quantized_as(config, group_size, bits))
 
 
 def trainable_parameters(config: dict, settings: dict) -> int:

@@ -1,4 +1,4 @@
-"""A Hugging Face hub on 127.0.0.1, for huggingface_hub's real client: HF_ENDPOINT is its address."""
+"""A Hugging Face hub on 127.0.0.1, for huggingface_hub's real client."""
 
 import contextlib
 import hashlib

@@ -190,7 +190,8 @@ def test_a_busy_server_is_asked_again_and_a_download_that_is_whole_is_used(web, 
     assert run.returncode == 0 and got(tmp_path) == WHOLE, lines
 
 
-def test_no_server_is_one_line(web, tmp_path):
+@pytest.mark.usefixtures("mirror")
+def test_no_server_is_one_line(tmp_path):
     run, lines = fetch("http://127.0.0.1:9", tmp_path, "train.jsonl")
     assert run.returncode == 2 and len(lines) == 1 and "curl: (7)" in lines[0], lines
 

@@ -3,8 +3,6 @@
 import json
 import shutil
 
-import pytest
-
 import preflight
 from chat_format import encode, open_tokenizer, render_masked, render_prompt, render_row
 from conftest import ROOT
