@@ -7,7 +7,8 @@
 # The lock is a symbolic link whose text names the holder, PID@HOST: making one is atomic everywhere, and
 # macOS has no flock. It is never given back: a make that has ended counts no more.
 set -u
-build=$1 me=$2@$(uname -n)
+# A Mac's uname -n changes with the network that it is in; the name scutil gives stays.
+build=$1 me=$2@$(scutil --get LocalHostName 2>/dev/null || uname -n)
 lock=$build/.lock
 
 { mkdir -p "$build" && [ -w "$build" ]; } 2>/dev/null || {
@@ -20,7 +21,8 @@ is_make() { # is the process a make? Without ps, in a bare container, any proces
         kill -0 "$1" 2>/dev/null
         return
     fi
-    case $(ps -o comm= -p "$1" 2>/dev/null) in *make) ;; *) return 1 ;; esac
+    # -ww: BSD's cuts the path of the program at the width of the terminal, and make stands at its end.
+    case $(ps -ww -o comm= -p "$1" 2>/dev/null) in *make) ;; *) return 1 ;; esac
 }
 
 held() { # says who holds the lock, if that make is alive or, on another machine, may be
