@@ -22,7 +22,7 @@ while IFS='|' read -r stage output reason; do
     if [ -e "$output" ]; then
         size=$(du -sk "$output" | awk '{ printf ($1 > 1000000 ? "%.1f GB" : "%.1f MB"), $1 / ($1 > 1000000 ? 1048576 : 1024) }')
         # shellcheck disable=SC2012  # one known name, for its date
-        date=$(LC_ALL=C ls -ld "$output" | awk '{ print $6, $7, $8 }')
+        date=$(LC_ALL=C ls -ldn "$output" | awk '{ print $6, $7, $8 }')
     fi
     case $reason in "up to date") state="up to date" ;; "not made yet") state=- ;; up*) state="not kept" ;; *) state=stale ;; esac
     printf '%-10s %-10s %9s  %-12s  %s\n' "$stage" "$state" "$size" "$date" "$output"
