@@ -7,7 +7,7 @@
 # The lock is a symbolic link whose text names the holder, PID@HOST: making one is atomic everywhere, and
 # macOS has no flock. It is never given back: a make that has ended counts no more.
 set -u
-# A Mac's uname -n changes with the network that it is in; the name scutil gives stays.
+# portable: a Mac's uname -n changes with the network that it is in; the name scutil gives stays.
 build=$1 me=$2@$(scutil --get LocalHostName 2>/dev/null || uname -n)
 lock=$build/.lock
 

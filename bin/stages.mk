@@ -97,7 +97,7 @@ export BUILD_FOLDER := $(BUILD)
 # Goals that only look need not know what is stale, and take no lock; who serves a model takes it
 # when something has to be built (bin/stages.sh begin).
 export MAKE_PID := $(shell echo $$PPID)
-# MAKEFLAGS of Make 4 is "n --no-print-directory", of 3.81 " --no-print-directory -n".
+# portable: MAKEFLAGS of Make 4 is "n --no-print-directory", of 3.81 " --no-print-directory -n".
 DRY_RUN := $(findstring n,$(filter-out --% -I%,$(filter -%,$(MAKEFLAGS)) $(filter-out -% %=%,$(firstword $(MAKEFLAGS)))))
 LOOKING := help setup data lint test test-faults lock gate why status verify bench-%
 ifneq ($(filter-out $(LOOKING),$(MAKECMDGOALS)),)

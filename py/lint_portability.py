@@ -22,6 +22,9 @@ START = (
 )
 SET = r" *(?:[:+?]|::)?="  # a Make assignment
 SYNC = r"(?:-O(?:none|line|target|recurse)?|--output-sync|--trace|--shuffle)(?![\w-])"
+GAWK = "gensub|strftime|systime|strtonum|asorti?|patsplit|PROCINFO|IGNORECASE|BEGINFILE"
+NAMES = "rm|cp|mv|ls|mkdir|ln|du|touch|rmdir|cat|wc|chmod|grep|head|tail|sort|cut"
+LATE = rf"(?:{NAMES})(?:\s+(?!-)[^\s;|&<>(),]+)+\s+-\w\S*"
 XARGS = r"xargs\s+(?:-[nPILsE]\s*\S+\s+|-\w+\s+)*(?:-[0t]*[rd]|--[a-z])\S*"
 
 MAKE = [  # pattern in a makefile, message
@@ -37,6 +40,8 @@ MAKE = [  # pattern in a makefile, message
     (rf"^(?:[^\t=]*:)? *(?:\w+ +)*private +\S+{SET}", "private needs Make 3.82; use a new name"),
     (rf"^ *(?:\w+ +)*define +\S+{SET}", "define NAME = needs Make 3.82; leave the = out"),
     (r"^ *-?load +(?![:+?=])\S", "load needs Make 4.0; use a program"),
+    (r"^[^\t#]*(?<![\w.-])\.(?:WAIT|NOTINTER\w+)(?![\w.-])", ".WAIT needs Make 4.4; leave it out"),
+    (r"\$[({]firstword[ -]*\$[({]MAKEFLAGS", "MAKEFLAGS of 3.81 has long flags first; filter it"),
     (rf"\bMAKE(?:[)}}]|FLAGS{SET})(?:[^;|&]*\s)?{SYNC}", "--output-sync needs Make 4; leave out"),
 ]
 BASH = [  # pattern in a script or a recipe, message
@@ -48,6 +53,10 @@ BASH = [  # pattern in a script or a recipe, message
     (r";;?&(?!&)", ";& and ;;& need bash 4; write the branch out"),
     (r"(?:\[\[?|\btest)\s(?:[^]]*[&|!(]\s*)?-v\s+[\w\"'$]", "-v NAME needs bash 4.2; use ${x+set}"),
     (r"\$\{?EPOCH(?:SECONDS|REALTIME)\b", "$EPOCHSECONDS, $EPOCHREALTIME: bash 5; use date +%s"),
+    (r"\$\{?(?:BASHPID|SRANDOM)\b", "$BASHPID, $SRANDOM need bash 4; use $$ or $RANDOM"),
+    (r"\$'[^'\n]*\\[uU]", r"$'\u..' needs bash 4.2; write the character itself"),
+    (r"(?:^|[\s;])\{[A-Za-z_]\w*\}[<>]", "{fd}>FILE needs bash 4.1; number it: 3>FILE"),
+    (r"(?<!\+)(?<!\+\")\$\{\w+\[@\]\}", 'with set -u an empty array is unset; ${a[@]+"${a[@]}"}'),
     (r"(?<!\$)\{(?:-?\w+\.\.-?\w+\.\.-?\d+|0\d+\.\.\d+)\}", "{a..b..n}, {01..9}: bash 4; use seq"),
     (r"(?<![\w.}/\0])/proc/[\w$\"']", "/proc is only on Linux; use ps, sysctl or python"),
 ]
@@ -56,10 +65,12 @@ TOOLS = [  # pattern of a command, pattern of its flags ("" if the command itsel
     ("coproc|mapfile|readarray", "", "coproc, mapfile: bash 4; use mkfifo, while IFS= read -r"),
     ("wait", "-[np]", "wait -n needs bash 4.3; wait for each process id"),
     ("printf", r"\S*%[-\d]*[\0(]\S*\)T", "printf %(..)T needs bash 4.2; use date +FORMAT"),
-    ("shopt", "globstar|lastpipe", "globstar and lastpipe need bash 4; use find or a file"),
+    ("shopt", "globstar|lastpipe|inherit_err", "globstar, lastpipe: bash 4; use find or a file"),
     ("read", r"-[a-zA-Z]*[Ni](?!\w)|-t\s*\d*\.\d", "read -N, -i, -t 0.1: bash 4; use -n, -t 1"),
     ("sed", r"-[nErsuz]*i(?:''|\"\")?(?:\s|$)", "sed -i differs on BSD; write to a new file, mv"),
     ("sed", "-[nEsui]*[rz]|--[a-z]", "sed -r, -z and long flags are GNU; use -E or python"),
+    (r"sed(?!\s+(?:-\w+\s+)*-\w*E)", r"\S*\\[+?|tsw]", r"\+, \|, \t in sed are GNU; use -E or awk"),
+    ("[gmn]?awk", rf"\S*\b(?:{GAWK})\b|--[a-z]", "gensub, strftime are gawk's; use python"),
     ("[ef]?grep", "-[a-zA-Z]*P|--perl", "grep -P is GNU; use grep -E or python"),
     ("stat", "-[a-zA-Z]*[cf]|--[a-z]", "stat -c is GNU and -f is BSD; use wc -c or python"),
     ("date", r"-[uRn]*[djv]|--[a-z]|\S*%\d*N", "date -d, -j, -v and +%N differ; use python"),
@@ -67,7 +78,7 @@ TOOLS = [  # pattern of a command, pattern of its flags ("" if the command itsel
     ("du", "-[a-zA-Z]*[bB]|--[a-z]", "du -b and --max-depth are GNU; use wc -c, du -k or du -d"),
     ("readlink", "-[nqsvz]*[fem]|--[a-z]", "readlink -f needs macOS 12.3; use cd and pwd -P"),
     ("realpath", "", "realpath needs macOS 13; use cd and pwd -P"),
-    ("mktemp", "-[dqu]*p|--[a-z]", "mktemp -p and --suffix are GNU; write mktemp DIR/name.XXXXXX"),
+    ("mktemp", "-[dqu]*[pt]|--[a-z]", "mktemp -p, -t, --suffix differ; write mktemp DIR/x.XXXXXX"),
     ("cp|mv", "-[a-zA-Z]*[tT]|--[a-z]", "cp -t, mv -t, long flags: GNU; name the target last"),
     ("ln", "-[a-zA-Z]*[tTr]|--[a-z]", "ln -t, -T and -r are GNU; write the path out"),
     (XARGS, "", "xargs -r and -d are GNU; test for input first, use tr and -0"),
@@ -79,6 +90,9 @@ TOOLS = [  # pattern of a command, pattern of its flags ("" if the command itsel
     (r"find(?:\s+-\w)*(?:\s+-[a-z]{2,}|(?=\s*[;|]))", "", "find needs a path; write find ."),
     ("tar", "--(?:transform|xform|wildcards|sort)", "tar --transform is GNU; use python"),
     ("tac|numfmt", "", "tac and numfmt are GNU; use sed '1!G;h;$!d', or awk"),
+    (r"ps(?!(?:\s+\S+)*?\s+-\w*ww)", r"-\w*o", "ps cuts its last column on BSD; add -ww"),
+    ("uname", r"-\w*n", "a Mac's name changes with its network; scutil --get LocalHostName"),
+    (LATE, "", "an option behind a name is a name on BSD; put it first"),
     ("nproc", "", "nproc is GNU; use getconf _NPROCESSORS_ONLN"),
     (r"sha\d+sum|shasum|md5sum|md5", "", "sha256sum and its like vary; use python's hashlib"),
     ("flock|setsid|ldconfig", "", "flock, setsid, ldconfig are Linux's; use mkdir, nohup"),
@@ -86,6 +100,10 @@ TOOLS = [  # pattern of a command, pattern of its flags ("" if the command itsel
     ("truncate", "", "truncate is not on older macOS; write : >FILE or use head -c"),
     (r"echo\s+(?:-[nE]+\s+)*-[nE]*e[nE]*", "", "echo -e differs between shells; use printf"),
 ]
+
+
+IN_CASE = "case in $( ): bash 3.2 takes its first ) for the end; move the case into a function"
+IN_COMMENT = "bash 3.2 reads quotes and ) of a comment in $( ); move the comment out"
 
 
 def command(name, flags):
@@ -149,10 +167,32 @@ def logical_lines(text, kind):
         yield text.count("\n", 0, match.start()) + 1, raw, masked
 
 
+def misread(raw, masked):
+    """Yield (offset, message) for what makes bash 3.2 see another end of a $( )."""
+    opened = []  # for each open parenthesis: is it that of a $( ), or in one?
+    for match in re.finditer(r"[$<>]?\(|\)|\bcase\s[^\n;]*?\sin\s+(?!\()| ", masked):
+        found, at = match[0], match.start()
+        if found.endswith("("):
+            opened.append(len(found) == 2 or opened[-1:] == [True])
+        elif found == ")":
+            opened = opened[:-1]
+        elif opened[-1:] == [True] and found != " ":
+            yield at, IN_CASE
+        elif opened[-1:] == [True] and raw[at] == "#" and re.match(r"#[^\n]*['\"`()]", raw[at:]):
+            yield at, IN_COMMENT
+
+
 def findings(text, kind):
     """Return (line, message) for all that is not portable in a text of kind "make" or "shell"."""
     source, found = ["", *text.split("\n")], set()
-    for first, raw, masked in logical_lines(text, kind):
+    lines = list(logical_lines(text, kind))
+    whole = [(1, text, mask(text))] if kind == "shell" else lines
+    for first, raw, masked in whole:
+        for at, message in misread(raw, masked):
+            line = first + raw.count("\n", 0, at)
+            if not SILENCED.search(source[line]) and not SILENCED.search(source[line - 1]):
+                found.add((line, message))
+    for first, raw, masked in lines:
         bare = re.sub(r"(?<!\S)#.*", lambda comment: " " * len(comment[0]), raw)
         # In a makefile only a recipe's first word is a command: from 1 on, ^ matches nowhere.
         start = 0 if kind == "shell" or raw.startswith("\t") else 1
