@@ -28,14 +28,14 @@ include $(CONFIG)
 $(foreach setting,$(IN_ENVIRONMENT),$(eval $(setting)))
 
 # From wherever a value comes: an empty BUILD would write to /, and a space would split a path.
-$(foreach key,$(KEYS),$(if $($(key)),,$(error $(key) is empty; phase40.env has a value to start from)))
+$(foreach key,$(KEYS),$(if $($(key)),,$(error $(key) is empty: phase40.env has a value to start from)))
 $(foreach key,$(KEYS),$(if $(word 2,$($(key))),$(error $(key)=$($(key)): a value cannot hold a space)))
 
 # A misspelt key on the command line would be ignored, and an evening with it.
 OPTIONS := CONFIG PYTHON3 PYTEST A B SEEDS TEMPERATURES TRAIN_SEEDS RESUME WORKERS HOSTS LEAN
 ON_COMMAND_LINE := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 ifneq ($(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)),)
-$(error $(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)): unknown key; phase40.env lists the keys there are)
+$(error $(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)): unknown key (phase40.env lists the keys there are))
 endif
 
 $(foreach option,RESUME LEAN,$(if $(filter-out 0 1,$($(option))),$(error $(option)=$($(option)): expected 1 or 0)))
