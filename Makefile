@@ -32,13 +32,15 @@ $(foreach key,$(KEYS),$(if $($(key)),,$(error $(key) is empty: phase40.env has a
 $(foreach key,$(KEYS),$(if $(word 2,$($(key))),$(error $(key)=$($(key)): a value cannot hold a space)))
 
 # A misspelt key on the command line would be ignored, and an evening with it.
-OPTIONS := CONFIG PYTHON3 PYTEST A B SEEDS TEMPERATURES TRAIN_SEEDS RESUME WORKERS HOSTS LEAN
+OPTIONS := CONFIG PYTHON3 PYTEST A B SEEDS TEMPERATURES TRAIN_SEEDS RESUME WORKERS HOSTS LEAN ADAPTERS MLX
 ON_COMMAND_LINE := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 ifneq ($(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)),)
 $(error $(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)): unknown key (phase40.env lists the keys there are))
 endif
 
 $(foreach option,RESUME LEAN,$(if $(filter-out 0 1,$($(option))),$(error $(option)=$($(option)): expected 1 or 0)))
+
+$(if $(filter-out cuda12 cuda13,$(MLX)),$(error MLX=$(MLX): expected cuda13 or cuda12, or nothing for a Mac or a CPU))
 
 # What each stage reads, and so what has to be made again: by content, not by date. `make why` says.
 # $(call stale,train) is FORCE when train, or what it is made of, has changed.
@@ -55,9 +57,12 @@ LOG = bin/python py/logged.py
 
 # == Setup: the same packages everywhere
 # .venv comes from a lock with hashes, by uv or by pip, the first time something needs it. bin/python
-# is its Python with a fast BLAS in front where mlx's own is slow (Linux without a GPU).
+# is its Python with a fast BLAS in front where mlx's own is slow (Linux without a GPU). MLX=cuda13
+# puts mlx's build for NVIDIA GPUs in the place of the CPU's; once is enough.
 
-setup: .venv/base.installed $(if $(EMBEDDED),.venv/embedded.installed) ## make .venv from the hashed lock (any target does it by itself)
+VENV := .venv/base.installed $(if $(MLX),.venv/$(MLX).installed)
+
+setup: $(VENV) $(if $(EMBEDDED),.venv/embedded.installed) ## make .venv from the hashed lock (any target does it by itself)
 
 .venv/%.installed: py/requirements-%.lock .venv/base.installed
 	@bin/setup.sh $*
@@ -65,7 +70,7 @@ setup: .venv/base.installed $(if $(EMBEDDED),.venv/embedded.installed) ## make .
 .venv/base.installed: py/requirements.lock
 	@bin/setup.sh base
 
-$(BUILD)/logs: | .venv/base.installed
+$(BUILD)/logs: | $(VENV)
 	@{ mkdir -p $(BUILD) && echo '$(EXPERIMENT)' >$(BUILD)/.phase40-build && mkdir -p $@; } 2>/dev/null || { echo "$(BUILD): cannot be written; name another folder with BUILD=" >&2; exit 2; }
 
 # == Data: Phase 33b's rows and prompts, unchanged
@@ -200,11 +205,15 @@ $(BUILD)/fused: $(call stale,fuse) | $(BUILD)/adapters
 quantize: $(BUILD)/q5 ## quantize the fused model
 	@$(if $(DONE),,echo "Nothing to do: $< is up to date.")
 
-$(BUILD)/q5: $(call stale,quantize) | $(BUILD)/fused
+# LOW_MEMORY=1 does both steps in one go, for a Mac of 16 GB: the same bits from a third of the memory.
+CONVERT = $(if $(FUSED),-m mlx_lm convert --hf-path $(FUSED) -q,py/fuse_and_quantize.py --model $(BASE) --adapter-path $(BUILD)/adapters)
+
+$(BUILD)/q5: $(call stale,quantize) | $(or $(FUSED),$(BUILD)/adapters)
 	$(call begin,quantize,quantize: $(Q_BITS) bits in groups of $(Q_GROUP_SIZE))
+	$(if $(FUSED),,$(WEIGHTS))
 	@rm -rf $@.tmp && bin/space.sh $@ q5_bytes
-	$(LOG) --discard $@.tmp $(BUILD)/logs/quantize.log bin/python -m mlx_lm convert --hf-path $(BUILD)/fused --mlx-path $@.tmp \
-		-q --q-bits $(Q_BITS) --q-group-size $(Q_GROUP_SIZE)
+	$(LOG) --discard $@.tmp $(BUILD)/logs/quantize.log bin/python $(CONVERT) --mlx-path $@.tmp \
+		--q-bits $(Q_BITS) --q-group-size $(Q_GROUP_SIZE)
 	@jq --slurpfile preflight $(BUILD)/preflight.json '. + ($$preflight[0].facts | if .tool_parser then {tool_parser_type: .tool_parser} else {} end)' \
 		$@.tmp/tokenizer_config.json >$@.tmp/with_parser.json
 	@mv $@.tmp/with_parser.json $@.tmp/tokenizer_config.json
@@ -228,8 +237,9 @@ eval: | $(BUILD)/compare.md $(BUILD)/manifest.json ## run all of it: from data t
 
 $(BUILD)/q5-float32: $(call stale,twin) | $(BUILD)/q5
 	$(call begin,twin,twin: the $(Q_BITS)-bit weights as float32$(comma) for a CPU)
-	@rm -rf $@.tmp && bin/space.sh $@ float32_bytes
-	$(LOG) --discard $@.tmp $(BUILD)/logs/twin.log bin/python -m mlx_lm convert --hf-path $(BUILD)/q5 --mlx-path $@.tmp --dequantize --dtype float32
+	@rm -rf $@.tmp && bin/space.sh $@ twin_bytes
+	$(LOG) --discard $@.tmp $(BUILD)/logs/twin.log bin/python -m mlx_lm convert --hf-path $(BUILD)/q5 --mlx-path $@.tmp --dtype float32 \
+		$$(jq --raw-output '.facts.model.twin_flags // "--dequantize"' $(BUILD)/preflight.json)
 	$(call finish,twin)
 
 # What each step from the base to q5 costs, before a score has to show it: one validation loss for
@@ -237,15 +247,15 @@ $(BUILD)/q5-float32: $(call stale,twin) | $(BUILD)/q5
 ladder: $(BUILD)/ladder.json ## validation loss of base, base + adapter, fused and q5
 	@echo; jq --raw-output .summary $<
 
-$(BUILD)/ladder.json: $(call stale,ladder) | $(BUILD)/adapters $(BUILD)/fused $(BUILD)/$(SERVED)
+$(BUILD)/ladder.json: $(call stale,ladder) | $(BUILD)/adapters $(FUSED) $(BUILD)/$(SERVED)
 	$(call begin,ladder,ladder: has the adapter survived fusing and $(Q_BITS) bits?)
 	$(WEIGHTS)
-	$(LOG) $(BUILD)/logs/ladder.log bin/python py/ladder.py --model $(BASE) --adapters $(BUILD)/adapters --fused $(BUILD)/fused \
+	$(LOG) $(BUILD)/logs/ladder.log bin/python py/ladder.py --model $(BASE) --adapters $(BUILD)/adapters $(addprefix --fused ,$(FUSED)) \
 		--q5 $(BUILD)/$(SERVED) --rows $(LADDER_ROWS) --out $@.tmp
 	$(call finish,ladder)
 	$(if $(filter 1,$(LEAN)),@rm -rf $(BUILD)/fused && echo "LEAN=1: $(BUILD)/fused removed; it is made again when something needs it")
 
-$(BUILD)/eval.json: $(call stale,eval) | $(SUITE) $(TARGETS) $(BUILD)/logs $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5 $(BUILD)/ladder.json)
+$(BUILD)/eval.json: $(call stale,eval) | $(SUITE) $(TARGETS) $(BUILD)/logs $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5 $(LADDER))
 	$(call begin,eval,evaluate: $(if $(OURS),$(BUILD)/$(SERVED),$(EVAL_URL)) on $(SUITE))
 	$(LOG) $(BUILD)/logs/eval.log $(EVALUATE) --experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@
 	$(call finish,eval)
@@ -284,10 +294,10 @@ compare: $(BUILD)/compare.md
 	@cat $<
 endif
 
-$(BUILD)/compare.md: $(call stale,compare) | $(BUILD)/eval.json $(if $(OURS),$(BUILD)/ladder.json) $(BASELINE_FILE) $(TARGETS)
+$(BUILD)/compare.md: $(call stale,compare) | $(BUILD)/eval.json $(LADDER) $(BASELINE_FILE) $(TARGETS)
 	@bin/stages.sh begin compare $@
 	@bin/compare.sh $(BASELINE_FILE) $(BUILD)/eval.json $(TARGETS) >$@.tmp
-	@$(if $(OURS),jq --raw-output .summary $(BUILD)/ladder.json >>$@.tmp)
+	@$(if $(LADDER),jq --raw-output .summary $(LADDER) >>$@.tmp)
 	$(call finish,compare)
 
 # == Believe it: what made this, and whether it can be made again
@@ -321,7 +331,7 @@ help: ## list what you can ask for
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile bin/*.mk
 	@echo; echo "  Settings: CONFIG=$(CONFIG), or any key of it: make train LEARNING_RATE=5e-5"
 
-include bin/sweep.mk bin/develop.mk
+include bin/sweep.mk bin/rehearse.mk bin/develop.mk
 
 comma := ,
 FORCE:

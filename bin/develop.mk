@@ -10,7 +10,7 @@ lint: .venv/dev.installed ## ruff, shellcheck, and a lint for what macOS lacks
 	bin/python py/lint_portability.py Makefile bin/*.mk bin/*.sh bin/python .ci/run
 
 lock: .venv/dev.installed ## write the locks anew from py/*.in
-	for group in requirements requirements-dev requirements-embedded requirements-plot; do \
+	for group in requirements requirements-dev requirements-embedded requirements-plot requirements-cuda12 requirements-cuda13; do \
 		.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 			$$([ $$group = requirements-embedded ] && echo --no-deps) py/$$group.in -o py/$$group.lock || exit 1; \

@@ -5,6 +5,7 @@
 #   bin/setup.sh embedded   the demo's base model  py/requirements-embedded.lock
 #   bin/setup.sh plot       pictures               py/requirements-plot.lock
 #   bin/setup.sh dev        tests and lint         py/requirements-dev.lock
+#   bin/setup.sh cuda13     mlx for NVIDIA GPUs    py/requirements-cuda13.lock (or cuda12)
 #
 # A group is done when .venv/<group>.installed holds the checksum of its lock; a changed base
 # lock makes a new .venv. PYTHON3 names the Python to use.
@@ -57,11 +58,31 @@ install_packages() {
     fi
 }
 
+uninstall() { # packages that may be there
+    if command -v uv >/dev/null; then
+        uv pip uninstall --python .venv/bin/python "$@"
+    else
+        .venv/bin/python -m pip uninstall --yes "$@"
+    fi
+}
+
 command -v jq >/dev/null ||
     stop "jq is not installed; it makes the comparison table: brew install jq, or apt-get install jq"
 
 { mkdir -p build && : >>"$log"; } 2>/dev/null ||
     stop "cannot write $log; make the folder build/ writable and run make setup again"
+
+cuda= # the NVIDIA group that is installed, if any
+for note in .venv/cuda1?.installed; do
+    [ ! -f "$note" ] || cuda=$(basename "$note" .installed)
+done
+case $group in cuda*)
+    [ "$(uname -s)" = Linux ] || stop "MLX=$group is for Linux with an NVIDIA GPU; a Mac needs no MLX="
+    # All builds of mlx have their library under one name: another one must go first.
+    rm -rf .venv/fast_blas .venv/base.installed .venv/cuda1?.installed
+    uninstall mlx-cpu mlx-cuda-12 mlx-cuda-13 >>"$log" 2>&1 || true
+    ;;
+esac
 
 if [ "$group" = base ]; then
     python=$(find_python)
@@ -81,4 +102,6 @@ install_packages "$flags" >>"$log" 2>&1 ||
         "(mlx needs macOS 14 on Apple silicon, or Linux with glibc 2.35); see $log, then run make setup again"
 
 [ "$group" = base ] && bin/fast_blas.sh
+case $group in cuda*) cksum <py/requirements.lock >.venv/base.installed ;; esac
 echo "$checksum" >"$done_file"
+[ "$group" != base ] || [ -z "$cuda" ] || exec bin/setup.sh "$cuda"

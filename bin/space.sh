@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Is there room on the disk for a model that is about to be written?
 #
-#   bin/space.sh OUT FACT   FACT of preflight.json has its bytes: fused_bytes, q5_bytes, float32_bytes
+#   bin/space.sh OUT FACT   FACT of preflight.json has its bytes: fused_bytes, q5_bytes, twin_bytes
 set -euo pipefail
 out=$1
 build=$(dirname "$out")

@@ -5,7 +5,9 @@
 EMBEDDED := $(filter build/demo/base,$(BASE_MODEL))
 EXPANDED := $(if $(filter 1,$(EXPAND_TURNS)),$(BUILD)/data)
 OURS := $(filter none,$(EVAL_URL))
-ON_CPU := $(filter Linux,$(shell uname -s))
+FUSED := $(if $(filter 1,$(LOW_MEMORY)),,$(BUILD)/fused)
+LADDER := $(if $(OURS),$(if $(filter -1,$(LADDER_ROWS)),,$(BUILD)/ladder.json))
+ON_CPU := $(if $(MLX)$(wildcard .venv/cuda1?.installed),,$(filter Linux,$(shell uname -s)))
 SERVED := $(if $(ON_CPU),$(if $(filter 1,$(EVAL_EXACT)),q5,q5-float32),q5)
 BASELINE_FILE := $(if $(filter base,$(BASELINE)),$(BUILD)/eval_base.json,$(BASELINE))
 CHECKSUM_FILE := $(filter-out none,$(CHECKSUMS))
@@ -46,8 +48,8 @@ train_after := $(EMBEDDED:%=base) $(EXPANDED:%=data)
 
 fuse_after := train
 quantize_keys := Q_BITS Q_GROUP_SIZE
-quantize_files := py/served.py py/check_served.py
-quantize_after := fuse
+quantize_files := py/served.py py/check_served.py py/fuse_and_quantize.py
+quantize_after := $(if $(FUSED),fuse,train)
 twin_after := quantize
 last_model := $(if $(filter q5,$(SERVED)),quantize,twin)
 
@@ -70,7 +72,7 @@ sweep_after := $(eval_after)
 compare_files := $(filter-out base,$(BASELINE)) bin/compare.sh bin/compare.jq $(addprefix py/,difference.py summary.py files.py)
 manifest_files := $(addprefix py/,manifest.py files.py models.py settings.py)
 manifest_after := $(if $(OURS),preflight) compare
-compare_after := eval $(if $(OURS),ladder) $(if $(filter base,$(BASELINE)),eval_base)
+compare_after := eval $(if $(LADDER),ladder) $(if $(filter base,$(BASELINE)),eval_base)
 
 # The stages in the order of the experiment, each with its output.
 STAGES := $(if $(EMBEDDED),base=build/demo/base) \

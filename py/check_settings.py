@@ -19,6 +19,7 @@ CHOICES = {
     "KEEP_CHECKPOINTS": ("0", "1"),
     "EXPAND_TURNS": ("0", "1"),
     "EVAL_EXACT": ("0", "1"),
+    "LOW_MEMORY": ("0", "1"),
     "STRICT": ("0", "1"),
 }
 MANY = 10**9
@@ -32,7 +33,8 @@ RANGES = {
     **dict.fromkeys(("MAX_SEQ_LENGTH", "EVAL_CONCURRENCY"), (int, 1, MANY)),
     "VAL_BATCHES": (int, -1, MANY),
     **dict.fromkeys(("SEED", "EVAL_SEED"), (int, 0, 2**32 - 1)),
-    **dict.fromkeys(("PATIENCE", "LADDER_ROWS", "EVAL_MAX_TOKENS"), (int, 0, MANY)),
+    **dict.fromkeys(("PATIENCE", "EVAL_MAX_TOKENS"), (int, 0, MANY)),
+    "LADDER_ROWS": (int, -1, MANY),
     "EVAL_PORT": (int, 0, 65535),
     "LEARNING_RATE": (float, ABOVE_0, 1),
     **dict.fromkeys(("LORA_SCALE", "EPOCHS"), (float, ABOVE_0, MANY)),

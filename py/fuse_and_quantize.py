@@ -3,10 +3,10 @@
     python fuse_and_quantize.py --model BASE --adapter-path ADAPTERS --q-bits 5 --q-group-size 64 \\
         --mlx-path OUT
 
-What `mlx_lm fuse --dequantize` and then `mlx_lm convert -q` do, with their own code, on a model that
-is loaded lazily: mlx computes a weight when its shard is written, from the base's few megabytes of
-it, and forgets it then. Held are the shard, 5 GB at most, and what one weight takes on its way.
-The files are those of the two commands, bit for bit.
+What `mlx_lm fuse --dequantize` and then `mlx_lm convert -q` do, with their own code, on a model
+that is loaded lazily: mlx computes a weight when its shard is written, from the base's few
+megabytes of it, and forgets it then. Held are the shard, 5 GB at most, and what one weight takes
+on its way. The files are those of the two commands, bit for bit.
 """
 
 import argparse
@@ -31,25 +31,30 @@ def fused(model: str, adapters: str) -> tuple:
     return dequantize_model(model), tokenizer, config
 
 
-def by_rows(quantize):
-    """`quantize` at once, a block of rows after the other: the same bits, as groups lie in rows.
+def in_turn(quantize, save):
+    """mx.quantize and mx.save_safetensors, such that what is saved is computed in blocks of rows.
 
-    On a CPU it takes four times the memory of what it quantizes. Left to itself, mlx would compute
-    that for many whole weights side by side.
+    On a CPU quantizing takes four times the memory of what is quantized, and mlx would do it for
+    many whole weights side by side. Groups lie in rows, so blocks of rows give the same bits.
     """
+    blocks_of = {}  # id of a quantized weight that is not computed yet -> its blocks
 
-    def quantize_by_rows(weight, *args, **kwargs):
+    def quantize_rows(weight, *args, **kwargs):
         rows = max(1, BLOCK * weight.shape[0] // weight.size)
-        mx.eval(weight)
-        blocks = []
-        for block in mx.split(weight, range(rows, weight.shape[0], rows)):
-            blocks.append(quantize(block, *args, **kwargs))
-            mx.eval(blocks[-1])
-        parts = [mx.concatenate(parts) for parts in zip(*blocks, strict=True)]
-        mx.eval(parts)
-        return tuple(parts)
+        parts = mx.split(weight, range(rows, weight.shape[0], rows))
+        blocks = [quantize(part, *args, **kwargs) for part in parts]
+        whole = tuple(mx.concatenate(parts) for parts in zip(*blocks, strict=True))
+        blocks_of[id(whole[0])] = blocks
+        return whole
 
-    return quantize_by_rows
+    def save_computed(file, arrays, *args, **kwargs):
+        for array in arrays.values():
+            for block in blocks_of.pop(id(array), ()):
+                mx.eval(block)
+            mx.eval(array)
+        save(file, arrays, *args, **kwargs)
+
+    return quantize_rows, save_computed
 
 
 def main() -> int:
@@ -61,7 +66,7 @@ def main() -> int:
     parser.add_argument("--mlx-path", type=Path, required=True, help="folder to make")
     args = parser.parse_args()
     try:
-        mx.quantize = by_rows(mx.quantize)
+        mx.quantize, mx.save_safetensors = in_turn(mx.quantize, mx.save_safetensors)
         # convert() loads what it converts by this name: it gets the fused model instead.
         converter.load = lambda *_, **__: fused(args.model, args.adapter_path)
         converter.convert(

@@ -26,13 +26,16 @@ VANISHED = 0.1  # of the gain, in the fused model; less is the end
 LEAST_GAIN = 0.01  # nats per token; of less, shares say nothing
 
 
-def measure(base: str, adapters: Path, fused: Path, q5: Path, limit: int) -> dict:
-    """{rows, tokens, losses: {base, adapter, fused, q5}}; one model in memory at a time."""
+def measure(base: str, adapters: Path, fused: Path | None, q5: Path, limit: int) -> dict:
+    """{rows, tokens, losses: {base, adapter, fused, q5}}; one model in memory at a time.
+
+    Without a fused model (LOW_MEMORY=1 makes none) its loss is left out.
+    """
     config = read_json(adapters / "adapter_config.json")
     steps = {
         "base": (base, None),
         "adapter": (base, str(adapters)),
-        "fused": (str(fused), None),
+        **({"fused": (str(fused), None)} if fused else {}),
         "q5": (str(q5), None),
     }
     rows, losses, tokens = None, {}, 0
@@ -49,7 +52,7 @@ def measure(base: str, adapters: Path, fused: Path, q5: Path, limit: int) -> dic
 
 def judge(losses: dict) -> tuple[dict, list[str], str | None]:
     """(share of the adapter's gain that fused and q5 keep, warnings, what ends the run if any)."""
-    kept: dict = {"fused": None, "q5": None}
+    kept: dict = {step: None for step in ("fused", "q5") if step in losses}
     if broken := [step for step, loss in losses.items() if not math.isfinite(loss)]:
         return kept, [], f"the validation loss of {broken[0]} is {losses[broken[0]]}"
     gain = losses["base"] - losses["adapter"]
@@ -57,7 +60,7 @@ def judge(losses: dict) -> tuple[dict, list[str], str | None]:
         text = f"the adapter takes {gain:.4f} off the base's loss: too little to take shares of"
         return kept, [text], None
     kept = {step: (losses["base"] - losses[step]) / gain for step in kept}
-    if kept["fused"] < VANISHED:
+    if kept.get("fused", 1) < VANISHED:
         share = f"fused keeps {kept['fused']:.1%} of its gain; is it fused with --dequantize?"
         return kept, [], f"the adapter has vanished: {share}"
     low = {step: share for step, share in kept.items() if share < KEPT}
@@ -80,7 +83,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="the base model")
     parser.add_argument("--adapters", type=Path, required=True)
-    parser.add_argument("--fused", type=Path, required=True)
+    parser.add_argument("--fused", type=Path, help="none with LOW_MEMORY=1")
     parser.add_argument("--q5", type=Path, required=True, help="q5, or its float32 twin")
     parser.add_argument("--rows", type=int, default=0, help="at most; 0 takes all")
     parser.add_argument("--out", type=Path, required=True)

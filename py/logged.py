@@ -10,8 +10,8 @@ log has all and the screen its last line.
 
 The exit status is the command's. Ctrl-C, TERM and HUP reach the command, and it ends when whoever
 started this program is gone. When it fails, PATH, half written, is removed, and a full disk is
-called one. How long it took goes, as one line more, into times.jsonl beside the log, for
-`make plan`.
+called one. How long it took, and the most memory that one of its processes had, goes as one line
+more into times.jsonl beside the log, for `make plan` and `make rehearse`.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import json
 import os
 import platform
 import re
+import resource
 import select
 import shutil
 import signal
@@ -159,9 +160,12 @@ def run_logged(log_path: str, command: list[str]) -> int:
 
 
 def record_time(log_path: str, seconds: float) -> None:
-    """Add how long a stage took on this machine to times.jsonl beside its log."""
+    """Add how long a stage took on this machine, and its peak memory, to times.jsonl."""
     log = Path(log_path)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    peak *= 1 if platform.system() == "Darwin" else 1024  # bytes there, kilobytes elsewhere
     entry = {"stage": log.stem, "seconds": round(seconds, 1), "machine": platform.node()}
+    entry["peak_bytes"] = peak
     with log.with_name("times.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(entry) + "\n")
 

@@ -12,7 +12,7 @@ import platform
 import sys
 from pathlib import Path
 
-from check_plan import check_arithmetic, check_resources, output_bytes
+from check_plan import check_arithmetic, check_resources, output_bytes, with_twin
 from check_settings import check_layers, check_settings
 from expand_turns import training_rows
 from files import read_json
@@ -99,7 +99,7 @@ def page(settings: dict, titles: list[str]) -> str:
     """The whole page. Raises ValueError for input that can't be used."""
     check_settings(settings)
     config, source = shape(settings)
-    model = model_facts(config, settings)
+    model = with_twin(model_facts(config, settings))
     check_layers(settings, model["layers"])
     rows = sum(1 for _ in training_rows(settings, "train"))
     checkpoints = number(settings, "ITERS") // number(settings, "SAVE_EVERY") + 1

@@ -150,6 +150,7 @@ def check_size(settings: dict, base: Path, rows: int, attempt, ask, facts: dict)
     shape = attempt("model.base_model", read_json, base / "config.json")
     model = shape and attempt("plan.model", model_facts, shape, settings)
     if model and ask("config.settings", config.check_layers, settings, model["layers"]):
+        model = plan.with_twin(model)
         facts["model"] = model
         ask("model.vocabulary", plan.check_vocabulary, facts.get("largest_id", 0), model)
         missing = plan.missing_bytes(settings, model)

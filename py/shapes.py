@@ -50,13 +50,23 @@ def quantized_as(config: dict, group_size: int, bits: int):
         return quantize_model(build_model(config), plain, group_size, bits)[0]
 
 
-def quantized_bytes(config: dict, bits: int, group_size: int) -> int:
-    """Bytes of the model of `config` quantized to `bits`."""
-    return nbytes(quantized_as(config, group_size, bits))
+def in_float32(model) -> int:
+    """Bytes of a quantized model whose scales and biases are float32, its weights left packed."""
+    parameters = [value for _, value in tree_flatten(model.parameters())]
+    return sum(value.nbytes if value.dtype == mx.uint32 else 4 * value.size for value in parameters)
 
 
-def trainable_parameters(config: dict, settings: dict) -> int:
-    """Parameters that are trained with these settings, as mlx_lm.lora.train_model unfreezes them.
+def lora_parameters(settings: dict) -> dict:
+    """mlx-lm's lora_parameters of these settings."""
+    return {
+        "rank": number(settings, "LORA_RANK"),
+        "scale": number(settings, "LORA_SCALE", float),
+        "dropout": number(settings, "LORA_DROPOUT", float),
+    }
+
+
+def trainable(config: dict, settings: dict) -> list[tuple[str, mx.array]]:
+    """(name, array) of what these settings train, as mlx_lm.lora.train_model unfreezes it.
 
     Raises ValueError when FINE_TUNE_TYPE=full meets a quantized base: mlx trains no quantized
     weight, so that only the norms between them would change.
@@ -73,13 +83,8 @@ def trainable_parameters(config: dict, settings: dict) -> int:
         for layer in model.layers[-layers:]:
             layer.unfreeze()
     else:
-        lora = {
-            "rank": number(settings, "LORA_RANK"),
-            "scale": number(settings, "LORA_SCALE", float),
-            "dropout": number(settings, "LORA_DROPOUT", float),
-        }
-        linear_to_lora_layers(model, layers, lora, use_dora=kind == "dora")
-    return sum(value.size for _, value in tree_flatten(model.trainable_parameters()))
+        linear_to_lora_layers(model, layers, lora_parameters(settings), use_dora=kind == "dora")
+    return tree_flatten(model.trainable_parameters())
 
 
 def model_facts(config: dict, settings: dict) -> dict:
@@ -94,15 +99,18 @@ def model_facts(config: dict, settings: dict) -> dict:
         raise ValueError("config.json: 'quantization' must have 'bits' and 'group_size'")
     bits, group_size = number(settings, "Q_BITS"), number(settings, "Q_GROUP_SIZE")
     parameters = get_total_parameters(model)
+    quantized = quantized_as(config, group_size, bits)
     return {
         "layers": len(model.layers),
         "parameters": parameters,
         "embeddings": embedding_rows(model),
-        "trainable_parameters": trainable_parameters(config, settings),
-        "base_bytes": quantized_bytes(config, base["bits"], base["group_size"])
+        "trainable_parameters": sum(value.size for _, value in trainable(config, settings)),
+        "base_bytes": nbytes(quantized_as(config, base["group_size"], base["bits"]))
         if base
         else nbytes(model),
         "fused_bytes": nbytes(model),
-        "q5_bytes": quantized_bytes(config, bits, group_size),
+        "largest_bytes": max(value.nbytes for _, value in tree_flatten(model.parameters())),
+        "q5_bytes": nbytes(quantized),
         "float32_bytes": 4 * parameters,
+        "packed_float32_bytes": in_float32(quantized),
     }

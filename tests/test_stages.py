@@ -54,6 +54,7 @@ SETTINGS = {
     "REPORT_TO=wandb": ["preflight"],
     "Q_BITS=4": ["preflight", *TRAINED[2:]],
     "Q_GROUP_SIZE=32": ["preflight", *TRAINED[2:]],
+    "LOW_MEMORY=1": ["preflight"],
     "LADDER_ROWS=3": ["ladder"],
     "SUITE=data/suite.json": ["preflight", "eval", "base"],
     "TARGETS=data/../data/baseline.json": ["eval", "base"],
