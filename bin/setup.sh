@@ -102,6 +102,12 @@ install_packages "$flags" >>"$log" 2>&1 ||
         "(mlx needs macOS 14 on Apple silicon, or Linux with glibc 2.35); see $log, then run make setup again"
 
 [ "$group" = base ] && bin/fast_blas.sh
-case $group in cuda*) cksum <py/requirements.lock >.venv/base.installed ;; esac
+case $group in cuda*)
+    .venv/bin/python -c 'import mlx.core as mx; mx.eval(mx.ones(8) + 1)' >>"$log" 2>&1 ||
+        stop "mlx for $group does not run here ($(tail -1 "$log")); it needs an NVIDIA GPU and its driver." \
+            "make setup without MLX= goes back to the CPU"
+    cksum <py/requirements.lock >.venv/base.installed
+    ;;
+esac
 echo "$checksum" >"$done_file"
 [ "$group" != base ] || [ -z "$cuda" ] || exec bin/setup.sh "$cuda"
