@@ -125,3 +125,30 @@ def test_demo_is_eval_with_the_demo_config(make):
 def test_a_number_that_is_none_is_named():
     with pytest.raises(ValueError, match="ITERS=many: expected a whole number"):
         number({"ITERS": "many"}, "ITERS")
+
+
+def test_the_readmes_next_experiment_builds(tmp_path, make):
+    """Its lines make an env file that differs where they say, and that make takes."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    start = readme.index("    sed -e 's/^EXPERIMENT=")
+    lines = readme[start : readme.index("    make plan CONFIG=phase41.env")]
+    config = tmp_path / "phase41.env"
+    script = lines.replace(">phase41.env", f">{config}")
+    subprocess.run(["bash", "-c", script], cwd=ROOT, check=True)
+    old, new = load_settings(ROOT / "phase40.env"), load_settings(config)
+    changed = {key: new[key] for key in new if new[key] != old[key]}
+    assert changed == {
+        **{"EXPERIMENT": "phase41", "BUILD": "build/phase41"},
+        **{"ITERS": "400", "EPOCHS": "1.38"},
+    }
+    planned = make("-n", "eval", f"CONFIG={config}")
+    assert planned.returncode == 0 and "--iters 400" in planned.stdout
+    assert "build/phase41/eval.json" in planned.stdout
+
+
+def test_mlx_names_a_build_that_there_is(make):
+    run = make("-n", "setup", "MLX=cuda")
+    assert run.returncode == 2 and "MLX=cuda: expected cuda13 or cuda12" in run.stderr
+    planned = make("-n", "eval", "CONFIG=demo.env", "MLX=cuda13").stdout
+    assert "bin/setup.sh cuda13" in planned
+    assert "q5-float32" not in planned  # a GPU serves q5 itself

@@ -206,6 +206,12 @@ def test_no_blas_is_put_in_front(mac):
     assert said(run("bin/python", "-c", show)) == "[]\n"
 
 
+def test_a_mac_needs_no_other_mlx(mac):
+    run = mac[1]("bin/setup.sh", "cuda13")
+    assert run.returncode == 2
+    assert "MLX=cuda13 is for Linux with an NVIDIA GPU; a Mac needs no MLX=" in run.stderr
+
+
 def test_setup_knows_what_is_installed(mac):
     said(mac[1]("bin/setup.sh", "base"))
     said(mac[1]("make", "setup", "CONFIG=demo.env"))
