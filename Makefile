@@ -97,8 +97,8 @@ $(sort $(ROWS) $(SCRIPT) $(filter-out $(ORIGINAL_SUITE),$(SUITE)) $(TOOLS) $(SPE
 
 ONLINE := env HF_HUB_OFFLINE=$(or $(HF_HUB_OFFLINE),0) bin/python py/models.py
 
-$(BUILD)/base_model.json: $(call stale,base_model) $(if $(wildcard $(BASE)/config.json),,FORCE)
-$(BUILD)/reference_model.json: $(call stale,reference_model) $(if $(wildcard $(REFERENCE)/config.json),,FORCE)
+$(BUILD)/base_model.json: $(call stale,base_model) $(call gone,$(BASE))
+$(BUILD)/reference_model.json: $(call stale,reference_model) $(call gone,$(REFERENCE))
 $(BUILD)/base_model.json $(BUILD)/reference_model.json: | $(BUILD)/logs
 	$(call begin,$(basename $(@F)),$(basename $(@F)): its revision and its tokenizer from the hub)
 	$(LOG) $(BUILD)/logs/$(basename $(@F)).log $(ONLINE) resolve $(basename $(@F)) --config $(CONFIG) --out $@.tmp
@@ -167,7 +167,7 @@ $(BUILD)/adapters: $(call stale,train) | $(BUILD)/preflight.ok $(EXPANDED)
 	@$(if $(filter constant,$(LR_SCHEDULE)),,echo "lr_schedule: {name: $(LR_SCHEDULE), arguments: $(SCHEDULE_$(LR_SCHEDULE))}" >>$(TRAINING)/lora.yaml)
 	@$(if $(filter adafactor,$(OPTIMIZER)),echo 'optimizer_config: {adafactor: {relative_step: false}}' >>$(TRAINING)/lora.yaml)
 	$(LOG) $(BUILD)/logs/train.log $(LAUNCH) bin/python py/follow.py $(if $(filter 1,$(RESUME)),--resume) --patience $(PATIENCE) --min-delta $(MIN_DELTA) -- \
-		mlx_lm lora --train --model $(BASE) --data $(or $(EXPANDED),$(DATA)) --mask-prompt \
+		mlx_lm lora --train --model '$(BASE)' --data $(or $(EXPANDED),$(DATA)) --mask-prompt \
 		--fine-tune-type $(FINE_TUNE_TYPE) --num-layers $(NUM_LAYERS) --optimizer $(OPTIMIZER) --learning-rate $(LEARNING_RATE) \
 		--iters $(ITERS) --batch-size $(BATCH_SIZE) --grad-accumulation-steps $(GRAD_ACCUMULATION) \
 		--steps-per-eval $(STEPS_PER_EVAL) --val-batches $(VAL_BATCHES) --save-every $(SAVE_EVERY) \
@@ -194,7 +194,7 @@ $(BUILD)/fused: $(call stale,fuse) | $(BUILD)/adapters
 	$(call begin,fuse,fuse: adapter and base into full-precision weights)
 	$(WEIGHTS)
 	@rm -rf $@.tmp && bin/space.sh $@ fused_bytes
-	$(LOG) --discard $@.tmp $(BUILD)/logs/fuse.log bin/python -m mlx_lm fuse --model $(BASE) --adapter-path $(BUILD)/adapters \
+	$(LOG) --discard $@.tmp $(BUILD)/logs/fuse.log bin/python -m mlx_lm fuse --model '$(BASE)' --adapter-path $(BUILD)/adapters \
 		--dequantize --save-path $@.tmp
 	$(call finish,fuse)
 
@@ -206,7 +206,7 @@ quantize: $(BUILD)/q5 ## quantize the fused model
 	@$(if $(DONE),,echo "Nothing to do: $< is up to date.")
 
 # LOW_MEMORY=1 does both steps in one go, for a Mac of 16 GB: the same bits from a third of the memory.
-CONVERT = $(if $(FUSED),-m mlx_lm convert --hf-path $(FUSED) -q,py/fuse_and_quantize.py --model $(BASE) --adapter-path $(BUILD)/adapters)
+CONVERT = $(if $(FUSED),-m mlx_lm convert --hf-path $(FUSED) -q,py/fuse_and_quantize.py --model '$(BASE)' --adapter-path $(BUILD)/adapters)
 
 $(BUILD)/q5: $(call stale,quantize) | $(or $(FUSED),$(BUILD)/adapters)
 	$(call begin,quantize,quantize: $(Q_BITS) bits in groups of $(Q_GROUP_SIZE))
@@ -250,7 +250,7 @@ ladder: $(BUILD)/ladder.json ## validation loss of base, base + adapter, fused a
 $(BUILD)/ladder.json: $(call stale,ladder) | $(BUILD)/adapters $(FUSED) $(BUILD)/$(SERVED)
 	$(call begin,ladder,ladder: has the adapter survived fusing and $(Q_BITS) bits?)
 	$(WEIGHTS)
-	$(LOG) $(BUILD)/logs/ladder.log bin/python py/ladder.py --model $(BASE) --adapters $(BUILD)/adapters $(addprefix --fused ,$(FUSED)) \
+	$(LOG) $(BUILD)/logs/ladder.log bin/python py/ladder.py --model '$(BASE)' --adapters $(BUILD)/adapters $(addprefix --fused ,$(FUSED)) \
 		--q5 $(BUILD)/$(SERVED) --rows $(LADDER_ROWS) --out $@.tmp
 	$(call finish,ladder)
 	$(if $(filter 1,$(LEAN)),@rm -rf $(BUILD)/fused && echo "LEAN=1: $(BUILD)/fused removed; it is made again when something needs it")
@@ -266,7 +266,7 @@ eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
 $(BUILD)/eval_base.json: $(call stale,eval_base) | $(SUITE) $(TARGETS) $(BUILD)/logs $(EMBEDDED) $(BASE_NOTE)
 	$(call begin,eval_base,evaluate: the untuned base $(BASE_MODEL) on $(SUITE))
 	$(WEIGHTS)
-	$(LOG) $(BUILD)/logs/eval_base.log $(EVALUATE) --experiment base --model $(BASE) \
+	$(LOG) $(BUILD)/logs/eval_base.log $(EVALUATE) --experiment base --model '$(BASE)' \
 		--server-log $(BUILD)/logs/server_base.log --out $@
 	$(call finish,eval_base)
 

@@ -20,10 +20,12 @@ LOCKFILE := py/requirements.lock
 hub_note = $(if $(filter build/demo/base,$($(1)))$(wildcard $($(1))/.),,$(BUILD)/$(2))
 BASE_NOTE := $(call hub_note,BASE_MODEL,base_model.json)
 REFERENCE_NOTE := $(call hub_note,REFERENCE_MODEL,reference_model.json)
-HUB := $(or $(HF_HUB_CACHE),$(if $(HF_HOME),$(HF_HOME)/hub,$(HOME)/.cache/huggingface/hub))
+HUB := $(or $(HF_HUB_CACHE),$(or $(HF_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/huggingface)/hub)
 snapshot = $(HUB)/models--$(subst /,--,$(firstword $(subst @, ,$(1))))/snapshots/$(shell jq --raw-output .revision $(2) 2>/dev/null || echo REVISION)
 BASE = $(if $(BASE_NOTE),$(call snapshot,$(BASE_MODEL),$(BASE_NOTE)),$(BASE_MODEL))
 REFERENCE = $(if $(REFERENCE_NOTE),$(call snapshot,$(REFERENCE_MODEL),$(REFERENCE_NOTE)),$(REFERENCE_MODEL))
+# FORCE where a snapshot has gone from the cache, whose path may hold spaces.
+gone = $(if $(wildcard $(subst $(empty) ,\ ,$(1))/config.json),,FORCE)
 model_files = $(or $(2),$(if $(EMBEDDED),,$(foreach kind,$(3),$(wildcard $(1)/*.$(kind)))))
 BASE_FILES := $(call model_files,$(BASE_MODEL),$(BASE_NOTE),json jinja txt model safetensors)
 

@@ -11,8 +11,10 @@ import shutil
 from pathlib import Path
 
 import mlx.core as mx
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from finding import finding, size
+from models import resolved_revision
 from settings import number
 
 BIG = 1e9  # parameters; training more than this on a CPU takes days
@@ -149,6 +151,31 @@ def memory_bytes() -> int:
 def on_gpu() -> bool:
     """Does mlx compute on a GPU here?"""
     return mx.default_device().type == mx.gpu
+
+
+def check_download(base: Path | None, model: dict) -> list[dict]:
+    """Is there room in the hub's cache for the weights that are not here yet?
+
+    `base` is the folder of a hub model's snapshot, None for one of which nothing is here. Nothing
+    is found for a folder from elsewhere, or with all its weights.
+    """
+    if base and not resolved_revision(base):
+        return []
+    here = sum(file.stat().st_size for file in base.glob("*.safetensors")) if base else 0
+    missing = model["base_bytes"] - here
+    if missing < 0.01 * model["base_bytes"]:
+        return []
+    cache = Path(HF_HUB_CACHE)
+    free = shutil.disk_usage(existing_parent(cache)).free
+    return [
+        finding(
+            "resources.download",
+            "ok" if missing <= free else "fail",
+            f"free disk for the weights that come into {cache}",
+            f"{size(missing)} to come from the hub, {size(free)} free",
+            "free some disk, or name another folder with HF_HOME",
+        )
+    ]
 
 
 def check_resources(

@@ -12,7 +12,13 @@ import platform
 import sys
 from pathlib import Path
 
-from check_plan import check_arithmetic, check_resources, output_bytes, with_twin
+from check_plan import (
+    check_arithmetic,
+    check_download,
+    check_resources,
+    output_bytes,
+    with_twin,
+)
 from check_settings import check_layers, check_settings
 from expand_turns import training_rows
 from files import read_json
@@ -81,24 +87,26 @@ def stage_lines(settings: dict, stages: dict, sizes: dict[str, int]) -> list[str
     return lines
 
 
-def shape(settings: dict) -> tuple[dict, str]:
-    """(config.json of the base model, what it was read from where it is not the model's own).
+def shape(settings: dict) -> tuple[dict, Path | None]:
+    """(config.json of the base model, its folder).
 
-    A model that is not downloaded yet has its shape in data/shapes, where it is one of those.
+    A model that is not downloaded yet, and has no folder, has its shape in data/shapes, where it is
+    one of those.
     """
     try:
-        return read_json(model_folder(settings, "BASE_MODEL") / "config.json"), ""
+        folder = model_folder(settings, "BASE_MODEL")
+        return read_json(folder / "config.json"), folder
     except ValueError:
-        name = Path(settings["BASE_MODEL"].partition("@")[0]).name
-        if not (SHAPES / name).is_dir():
+        known = SHAPES / Path(settings["BASE_MODEL"].partition("@")[0]).name
+        if not known.is_dir():
             raise
-        return read_json(SHAPES / name / "config.json"), f" (its shape from data/shapes/{name})"
+        return read_json(known / "config.json"), None
 
 
 def page(settings: dict, titles: list[str]) -> str:
     """The whole page. Raises ValueError for input that can't be used."""
     check_settings(settings)
-    config, source = shape(settings)
+    config, folder = shape(settings)
     model = with_twin(model_facts(config, settings))
     check_layers(settings, model["layers"])
     rows = sum(1 for _ in training_rows(settings, "train"))
@@ -111,6 +119,7 @@ def page(settings: dict, titles: list[str]) -> str:
     }
     arithmetic, _ = check_arithmetic(settings, rows, model)
     resources, _ = check_resources(settings, model, to_write)
+    resources += check_download(folder, model)
     facts = [
         in_columns(
             f"  {entry['id'].partition('.')[2]:<12}",
@@ -118,7 +127,7 @@ def page(settings: dict, titles: list[str]) -> str:
         )
         for entry in arithmetic + resources
     ]
-    head = f"{settings['EXPERIMENT']}: {settings['BASE_MODEL']}{source} on {settings['DATA']}"
+    head = f"{settings['EXPERIMENT']}: {settings['BASE_MODEL']} on {settings['DATA']}"
     stopped = [entry["id"] for entry in arithmetic + resources if entry["level"] == "fail"]
     if stopped:
         facts.append(f"  Preflight would stop this run: {', '.join(stopped)}.")

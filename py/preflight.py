@@ -156,6 +156,7 @@ def check_size(settings: dict, base: Path, rows: int, attempt, ask, facts: dict)
         missing = plan.missing_bytes(settings, model)
         ask("plan.epochs", plan.check_arithmetic, settings, rows, model)
         ask("resources.disk", plan.check_resources, settings, model, missing)
+        ask("resources.download", plan.check_download, base, model)
 
 
 def table(findings: list[dict]) -> str:

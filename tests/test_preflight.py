@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import check_plan
 import preflight
 from chat_format import encode, open_tokenizer, render_masked, render_prompt, render_row
 from conftest import ROOT
@@ -179,6 +180,19 @@ def test_a_model_that_is_not_here_is_named_and_the_rest_is_checked(check):
     )
     assert "reference_model.json has no revision of it" in error
     assert findings["plan.epochs"]["level"] == "ok"  # what can be checked without it, is
+
+
+def test_the_disk_of_the_hubs_cache_is_looked_at_too(tmp_path, monkeypatch):
+    snapshot = tmp_path / "models--org--name/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    monkeypatch.setattr(check_plan, "HF_HUB_CACHE", str(tmp_path))
+    (found,) = check_plan.check_download(snapshot, {"base_bytes": 10**18})
+    assert (found["id"], found["level"]) == ("resources.download", "fail")
+    (found,) = check_plan.check_download(None, {"base_bytes": 1000})
+    assert found["level"] == "ok" and found["evidence"].startswith("0 MB to come from the hub")
+    (snapshot / "model.safetensors").write_bytes(b"x" * 1000)
+    assert check_plan.check_download(snapshot, {"base_bytes": 1000}) == []
+    assert check_plan.check_download(tmp_path, {"base_bytes": 1000}) == []
 
 
 def test_the_table_fits_a_terminal(experiment, capsys, monkeypatch):
