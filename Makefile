@@ -32,7 +32,7 @@ $(foreach key,$(KEYS),$(if $($(key)),,$(error $(key) is empty: phase40.env has a
 $(foreach key,$(KEYS),$(if $(word 2,$($(key))),$(error $(key)=$($(key)): a value cannot hold a space)))
 
 # A misspelt key on the command line would be ignored, and an evening with it.
-OPTIONS := CONFIG PYTHON3 PYTEST A B SEEDS TEMPERATURES TRAIN_SEEDS RESUME WORKERS HOSTS LEAN ADAPTERS MLX
+OPTIONS := CONFIG PYTHON3 PYTEST A B SEEDS TEMPERATURES TRAIN_SEEDS RESUME WORKERS HOSTS LEAN ADAPTERS MLX REPO
 ON_COMMAND_LINE := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 ifneq ($(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)),)
 $(error $(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)): unknown key (phase40.env lists the keys there are))
@@ -40,6 +40,7 @@ endif
 
 $(foreach option,RESUME LEAN,$(if $(filter-out 0 1,$($(option))),$(error $(option)=$($(option)): expected 1 or 0)))
 
+$(if $(filter ladder,$(MAKECMDGOALS)),$(if $(filter -1,$(LADDER_ROWS)),$(error LADDER_ROWS=-1 leaves the ladder out: give it rows (0 takes all))))
 $(if $(filter-out cuda12 cuda13,$(MLX)),$(error MLX=$(MLX): expected cuda13 or cuda12, or nothing for a Mac or a CPU))
 
 # What each stage reads, and so what has to be made again: by content, not by date. `make why` says.
@@ -97,8 +98,8 @@ $(sort $(ROWS) $(SCRIPT) $(filter-out $(ORIGINAL_SUITE),$(SUITE)) $(TOOLS) $(SPE
 
 ONLINE := env HF_HUB_OFFLINE=$(or $(HF_HUB_OFFLINE),0) bin/python py/models.py
 
-$(BUILD)/base_model.json: $(call stale,base_model) $(call gone,$(BASE))
-$(BUILD)/reference_model.json: $(call stale,reference_model) $(call gone,$(REFERENCE))
+$(BUILD)/base_model.json: $(call stale,base_model) $(if $(call stale,preflight),$(call gone,$(BASE)))
+$(BUILD)/reference_model.json: $(call stale,reference_model) $(if $(call stale,preflight),$(call gone,$(REFERENCE)))
 $(BUILD)/base_model.json $(BUILD)/reference_model.json: | $(BUILD)/logs
 	$(call begin,$(basename $(@F)),$(basename $(@F)): its revision and its tokenizer from the hub)
 	$(LOG) $(BUILD)/logs/$(basename $(@F)).log $(ONLINE) resolve $(basename $(@F)) --config $(CONFIG) --out $@.tmp
@@ -159,6 +160,7 @@ train: $(BUILD)/adapters ## LoRA-train the base model; RESUME=1 goes on, WORKERS
 	@$(if $(DONE),,echo "Nothing to do: $< is up to date.")
 
 $(BUILD)/adapters: $(call stale,train) | $(BUILD)/preflight.ok $(EXPANDED)
+	@rm -f $(BUILD)/adopted
 	$(call begin,train,train: $(ITERS) iterations of $(BATCH_SIZE) rows on $(NUM_LAYERS) layers of $(BASE_MODEL))
 	$(WEIGHTS)
 	@$(if $(filter 1,$(RESUME)),[ ! -f $(TRAINING)/inputs.json ] || cat $(BUILD)/logs/train.log >>$(TRAINING)/earlier.log,rm -rf $(TRAINING))
@@ -199,8 +201,8 @@ $(BUILD)/fused: $(call stale,fuse) | $(BUILD)/adapters
 	$(call finish,fuse)
 
 # == Quantize: $(Q_BITS) bits, small enough to live beside an inference server
-# At 4 bits the grid is coarse enough to round the adapter away again; 5 keep it. The tool parser that
-# preflight found to keep every call goes into q5, so that whoever serves it gets its calls.
+# At 4 bits the grid is coarse enough to round the adapter away again; 5 keep it. Whoever serves q5 gets
+# with it the tool parser that keeps its calls, the prompt format of its training, and a model card.
 
 quantize: $(BUILD)/q5 ## quantize the fused model
 	@$(if $(DONE),,echo "Nothing to do: $< is up to date.")
@@ -214,9 +216,7 @@ $(BUILD)/q5: $(call stale,quantize) | $(or $(FUSED),$(BUILD)/adapters)
 	@rm -rf $@.tmp && bin/space.sh $@ q5_bytes
 	$(LOG) --discard $@.tmp $(BUILD)/logs/quantize.log bin/python $(CONVERT) --mlx-path $@.tmp \
 		--q-bits $(Q_BITS) --q-group-size $(Q_GROUP_SIZE)
-	@jq --slurpfile preflight $(BUILD)/preflight.json '. + ($$preflight[0].facts | if .tool_parser then {tool_parser_type: .tool_parser} else {} end)' \
-		$@.tmp/tokenizer_config.json >$@.tmp/with_parser.json
-	@mv $@.tmp/with_parser.json $@.tmp/tokenizer_config.json
+	bin/python py/publish.py --config $(CONFIG) --model $@.tmp
 	$(call finish,quantize)
 
 # == Evaluate: the suite, over HTTP, from the model that was built
@@ -283,6 +283,12 @@ gate: ## fail unless the verdict of the last evaluation is pass; builds nothing
 serve: $(BUILD)/$(SERVED) ## serve the built model in the foreground (EVAL_PORT, else 8080)
 	@bin/server.sh $< $(if $(filter 0,$(EVAL_PORT)),8080,$(EVAL_PORT))
 
+chat: | $(BUILD)/$(SERVED) ## talk to the built model
+	@bin/python -m mlx_lm chat --model $(BUILD)/$(SERVED) --temp 0 --max-tokens 512 --system-prompt "$$(jq --raw-output .system $(SUITE))"
+
+upload: ## show what the hub would get as REPO=org/name, ask, and upload q5
+	@bin/upload.sh '$(REPO)' $(BUILD)/q5
+
 # == Compare: category by category with what it wants to replace
 # Targets were registered before the first run, so that the verdict cannot be argued with.
 
@@ -305,6 +311,7 @@ $(BUILD)/compare.md: $(call stale,compare) | $(BUILD)/eval.json $(LADDER) $(BASE
 
 $(BUILD)/manifest.json: $(call stale,manifest) | $(BUILD)/compare.md
 	@bin/stages.sh begin manifest $@
+	@$(if $(OURS),[ ! -d $(BUILD)/q5 ] || bin/python py/publish.py --config $(CONFIG) --model $(BUILD)/q5)
 	@bin/python py/manifest.py write --config $(CONFIG) --build $(BUILD) --out $@.tmp
 	$(call finish,manifest)
 
@@ -335,4 +342,4 @@ include bin/sweep.mk bin/rehearse.mk bin/develop.mk
 
 comma := ,
 FORCE:
-.PHONY: FORCE setup data preflight plan train plot fuse quantize ladder eval eval-base why status verify reproduce gate serve compare demo clean-build clean help
+.PHONY: FORCE setup data preflight plan train plot fuse quantize ladder eval eval-base why status verify reproduce gate serve chat upload compare demo clean-build clean help

@@ -25,8 +25,8 @@ case "$(pwd -P)/" in "$real"/*) stop "BUILD=$build holds this repository; refusi
 case "$(cd ~ && pwd -P)/" in "$real"/*) stop "BUILD=$build holds the home folder; refusing" ;; esac
 [ -f "$build/.phase40-build" ] || stop "BUILD=$build was not made by this recipe (no .phase40-build); refusing"
 
-models="base data adapters.training fused q5 q5-float32 base.tmp adapters.tmp data.tmp fused.tmp q5.tmp q5-float32.tmp logs/empty_hub_cache empty_hub_cache"
-results="base_model.json reference_model.json sweep reproduce adapters curves.svg curves.png ladder.json preflight.ok preflight.json eval.json eval.answers.jsonl eval_base.answers.jsonl eval.incomplete.json eval_base.incomplete.json eval_base.json compare.md made manifest.json logs .phase40-build"
+models="rehearsal base data adapters.training fused q5 q5-float32 base.tmp adapters.tmp data.tmp fused.tmp q5.tmp q5-float32.tmp logs/empty_hub_cache empty_hub_cache"
+results="adopted base_model.json reference_model.json sweep reproduce adapters curves.svg curves.png ladder.json preflight.ok preflight.json eval.json eval.answers.jsonl eval_base.answers.jsonl eval.incomplete.json eval_base.incomplete.json eval_base.json compare.md made manifest.json logs .phase40-build"
 names=$models
 [ "$what" = models ] || names="$models $results"
 

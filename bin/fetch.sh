@@ -5,8 +5,8 @@
 #
 # CHECKSUMS has a line "SHA256  PATH" for each file, as shasum -a 256 writes it; PATH is where the file
 # lies under URL, which is a repository, a mirror, or a folder (file://, the same tree or all files in
-# one place). A download that breaks off is kept as FILE.part and goes on from there. A FILE
-# that CHECKSUMS does not list must be there already. Exit status 2: one line for each file amiss.
+# one place). A download that breaks off is kept as FILE.part, and the next one goes on from there. A
+# FILE that CHECKSUMS does not list must be there already. Exit status 2: one line for each file amiss.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 url=${1%/} checksums=$2
@@ -49,11 +49,30 @@ obtain() {
     return 1
 }
 
+# FILE: moves what an earlier fetch left of it to $part, and says yes if there was anything. One that is
+# still running keeps its own.
+take_over() {
+    local left owner
+    for left in "$1".part "$1".part.[0-9]*; do
+        owner=${left##*.}
+        if [ -f "$left" ] && ! { [ "$owner" != part ] && kill -0 "$owner" 2>/dev/null; }; then
+            mv "$left" "$part" 2>/dev/null && echo yes && return
+        fi
+    done
+}
+
+# What has come so far is kept for the next time.
+leave() {
+    [ -z "$part" ] || [ ! -s "$part" ] || mv "$part" "${part%.*}"
+}
+
 fetch() { # FILE
-    local file=$1 part=$1.part pinned path found bytes tries=1
+    local file=$1 pinned path found bytes tries=1 hint=
+    part=$1.part.$$
     pinned=$(awk -v name="${file##*/}" '{ n = split($2, part, "/") } part[n] == name { print $1, $2; exit }' "$checksums" 2>/dev/null)
     path=${pinned#* } pinned=${pinned%% *}
-    if [ -f "$file" ]; then
+    if [ -e "$file" ] || [ -L "$file" ]; then
+        [ -f "$file" ] || { problem "$file: no regular file; move it away and run make data"; return; }
         [ -n "$pinned" ] || { echo "$file: there; no checksum is known for it"; return; }
         found=$(bin/sha256.sh "$file")
         if [ "$found" = "$pinned" ]; then
@@ -71,11 +90,16 @@ fetch() { # FILE
         problem "$file: cannot be written; make its folder writable"
         return
     fi
-    [ ! -s "$part" ] || tries=2 # what is wrong when it was resumed may be right from the start
+    case $file in *.py) hint="; SUITE=data/suite.json does without it" ;; esac
+    [ -z "$(take_over "$file")" ] || tries=2 # what is wrong when it was resumed may be right from the start
     while [ "$tries" -gt 0 ]; do
         tries=$((tries - 1))
         if ! obtain "$path" "$part"; then
-            problem "$file: not to be had from $url/$path ($said); DATA_URL takes a mirror or a file:// folder"
+            leave
+            case $said in
+            "curl: (23)"*) problem "$file: cannot be written ($said); free some disk and run make data, which goes on from there" ;;
+            *) problem "$file: not to be had from $url/$path ($said); DATA_URL takes a mirror or a file:// folder$hint" ;;
+            esac
             return
         fi
         found=$(bin/sha256.sh "$part")
@@ -90,10 +114,18 @@ fetch() { # FILE
     problem "$file: what $url/$path gives ($bytes bytes, sha256 ${found:0:12}...) is not the file that $checksums has (${pinned:0:12}...); nothing was kept: try another DATA_URL"
 }
 
+part=
+trap leave EXIT
+trap 'exit 130' HUP INT TERM
 amiss=0
 case $url in
 *://*@*)
     problem "DATA_URL: a password in it would end up in logs; put it into ~/.netrc, which curl reads"
+    exit 2
+    ;;
+none | http://* | https://* | file://*) ;;
+*)
+    problem "DATA_URL=$url: expected https://, http:// or file:// and a folder, or none"
     exit 2
     ;;
 esac

@@ -20,11 +20,14 @@ LOCKFILE := py/requirements.lock
 hub_note = $(if $(filter build/demo/base,$($(1)))$(wildcard $($(1))/.),,$(BUILD)/$(2))
 BASE_NOTE := $(call hub_note,BASE_MODEL,base_model.json)
 REFERENCE_NOTE := $(call hub_note,REFERENCE_MODEL,reference_model.json)
-HUB := $(or $(HF_HUB_CACHE),$(or $(HF_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/huggingface)/hub)
+at_home = $(patsubst ~/%,$(HOME)/%,$(1))
+HUB := $(call at_home,$(or $(HF_HUB_CACHE),$(HUGGINGFACE_HUB_CACHE),$(or $(HF_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/huggingface)/hub))
+$(if $(findstring ',$(HUB)),$(error HF_HOME or HF_HUB_CACHE has a quote in it: $(HUB)))
+export HF_HUB_CACHE := $(HUB)
 snapshot = $(HUB)/models--$(subst /,--,$(firstword $(subst @, ,$(1))))/snapshots/$(shell jq --raw-output .revision $(2) 2>/dev/null || echo REVISION)
-BASE = $(if $(BASE_NOTE),$(call snapshot,$(BASE_MODEL),$(BASE_NOTE)),$(BASE_MODEL))
-REFERENCE = $(if $(REFERENCE_NOTE),$(call snapshot,$(REFERENCE_MODEL),$(REFERENCE_NOTE)),$(REFERENCE_MODEL))
-# FORCE where a snapshot has gone from the cache, whose path may hold spaces.
+BASE = $(if $(BASE_NOTE),$(call snapshot,$(BASE_MODEL),$(BASE_NOTE)),$(call at_home,$(BASE_MODEL)))
+REFERENCE = $(if $(REFERENCE_NOTE),$(call snapshot,$(REFERENCE_MODEL),$(REFERENCE_NOTE)),$(call at_home,$(REFERENCE_MODEL)))
+# FORCE where a model is not in its folder, whose path may hold spaces.
 gone = $(if $(wildcard $(subst $(empty) ,\ ,$(1))/config.json),,FORCE)
 model_files = $(or $(2),$(if $(EMBEDDED),,$(foreach kind,$(3),$(wildcard $(1)/*.$(kind)))))
 BASE_FILES := $(call model_files,$(BASE_MODEL),$(BASE_NOTE),json jinja txt model safetensors)
@@ -45,12 +48,12 @@ data_files := $(ROWS) $(addprefix py/,expand_turns.py files.py rows.py settings.
 train_keys := BASE_MODEL DATA EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE NUM_LAYERS LORA_RANK LORA_SCALE LORA_DROPOUT \
 	ITERS BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT \
 	STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED
-train_files := $(ROWS) $(BASE_FILES) $(LOCKFILE) $(addprefix py/,follow.py metrics.py resume.py workers.py best.py checkpoints.py loss.py files.py models.py settings.py sparkline.py)
+train_files := $(ROWS) $(BASE_FILES) $(BUILD)/adopted $(LOCKFILE) $(addprefix py/,follow.py metrics.py resume.py workers.py best.py checkpoints.py loss.py files.py models.py settings.py sparkline.py)
 train_after := $(EMBEDDED:%=base) $(EXPANDED:%=data)
 
 fuse_after := train
 quantize_keys := Q_BITS Q_GROUP_SIZE
-quantize_files := py/served.py py/check_served.py py/fuse_and_quantize.py
+quantize_files := $(addprefix py/,served.py check_served.py publish.py chat_format.py files.py models.py settings.py fuse_and_quantize.py)
 quantize_after := $(if $(FUSED),fuse,train)
 twin_after := quantize
 last_model := $(if $(filter q5,$(SERVED)),quantize,twin)
@@ -72,7 +75,7 @@ sweep_files := $(eval_files)
 sweep_after := $(eval_after)
 
 compare_files := $(filter-out base,$(BASELINE)) bin/compare.sh bin/compare.jq $(addprefix py/,difference.py summary.py files.py)
-manifest_files := $(addprefix py/,manifest.py files.py models.py settings.py)
+manifest_files := $(addprefix py/,manifest.py publish.py chat_format.py files.py models.py settings.py)
 manifest_after := $(if $(OURS),preflight) compare
 compare_after := eval $(if $(LADDER),ladder) $(if $(filter base,$(BASELINE)),eval_base)
 
@@ -103,9 +106,9 @@ export BUILD_FOLDER := $(BUILD)
 export MAKE_PID := $(shell echo $$PPID)
 # portable: MAKEFLAGS of Make 4 is "n --no-print-directory", of 3.81 " --no-print-directory -n".
 DRY_RUN := $(findstring n,$(filter-out --% -I%,$(filter -%,$(MAKEFLAGS)) $(filter-out -% %=%,$(firstword $(MAKEFLAGS)))))
-LOOKING := help setup data lint test test-faults lock gate why status verify bench-%
+LOOKING := help setup data upload lint test test-faults lock gate why status verify bench-%
 ifneq ($(filter-out $(LOOKING),$(MAKECMDGOALS)),)
-ifneq ($(if $(DRY_RUN),,$(filter-out serve plan,$(MAKECMDGOALS))),)
+ifneq ($(if $(DRY_RUN),,$(filter-out serve chat plan,$(MAKECMDGOALS))),)
 LOCKED := $(shell bin/lock.sh '$(BUILD)' $(MAKE_PID))
 ifneq ($(LOCKED),)
 $(error $(LOCKED))

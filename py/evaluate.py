@@ -20,23 +20,13 @@ import answers
 from asking import ask_suite
 from chat_format import TEMPLATE_ARGUMENTS, open_tokenizer
 from client import Endpoint, choose_model_id, find_model_id
-from files import sha256_of
+from files import sha256_of, weights_sha256
 from result import entry_of, write_result
 from server import ModelServer, ServerError
 from suite import read_suite, read_targets
 from summary import summarize
 
 API_KEY = "EVAL_API_KEY"  # environment variable; a secret, so neither a setting nor an option
-
-
-def weights_sha256(model: Path) -> str:
-    """sha256 over the bytes of the model's safetensors files, in the order of their names."""
-    digest = hashlib.sha256()
-    for file in sorted(model.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def files_sha256(model: Path) -> str:

@@ -29,8 +29,23 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def weights_sha256(model: Path) -> str:
+    """sha256 over the bytes of the model's safetensors files, in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(model.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` so that `path` appears whole or not at all."""
+    staging = path.with_name(path.name + ".tmp")
+    staging.write_text(text, encoding="utf-8")
+    os.replace(staging, path)
+
+
 def write_json(path: Path, value: dict) -> None:
     """Write `value` so that `path` appears whole or not at all."""
-    staging = path.with_name(path.name + ".tmp")
-    staging.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(staging, path)
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

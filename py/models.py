@@ -27,6 +27,7 @@ TOKENIZER_FILES = [
     "vocab.json",
     "merges.txt",
     "*.jinja",
+    "README.md",  # has the license
 ]
 KEYS = ("BASE_MODEL", "REFERENCE_MODEL")
 
@@ -50,6 +51,11 @@ STATUSES = {
 
 def is_folder(model: str) -> bool:
     return Path(model).expanduser().is_dir()
+
+
+def is_hub_name(model: str) -> bool:
+    """Is it org/name or org/name@revision, and no path?"""
+    return model.count("/") == 1 and not model.startswith((".", "/", "~", "build/"))
 
 
 def hub_name(folder: Path) -> str | None:
@@ -116,19 +122,21 @@ def model_folder(settings: dict, key: str) -> Path:
     if not note.is_file():
         raise ValueError(f"{model}: no such model directory, and {note} has no revision of it")
     entry = read_json(note)
+    if entry["asked"] != model:
+        raise ValueError(f"{model}: no such model directory, and {note} is of {entry['asked']}")
     return download(entry["model"], entry["revision"], TOKENIZER_FILES, local=True)
 
 
 def resolve(settings: dict, key: str) -> dict:
     """What is noted of the hub model of `key`; its tokenizer and config are here afterwards."""
-    model, _, revision = settings[key].partition("@")
-    if model.count("/") != 1 or model.startswith((".", "/", "~", "build/")):
-        raise ValueError(f"{settings[key]}: no such model directory")
-    note = note_of(settings, key)
-    if not revision and note.is_file() and (entry := read_json(note))["model"] == model:
+    asked, note = settings[key], note_of(settings, key)
+    if not is_hub_name(asked):
+        raise ValueError(f"{asked}: no such model directory")
+    model, _, revision = asked.partition("@")
+    if note.is_file() and (entry := read_json(note))["asked"] == asked:
         revision = entry["revision"]  # what is gone from the cache comes back as it was
     folder = download(model, revision or None, TOKENIZER_FILES)
-    return {"schema": 1, "model": model, "revision": folder.name}
+    return {"schema": 1, "asked": asked, "model": model, "revision": folder.name}
 
 
 def fetch_weights(settings: dict) -> None:

@@ -23,7 +23,7 @@ from check_settings import check_layers, check_settings
 from expand_turns import training_rows
 from files import read_json
 from finding import in_columns, size
-from models import model_folder
+from models import is_hub_name, model_folder
 from settings import load_settings, number
 from shapes import model_facts
 
@@ -98,7 +98,7 @@ def shape(settings: dict) -> tuple[dict, Path | None]:
         return read_json(folder / "config.json"), folder
     except ValueError:
         known = SHAPES / Path(settings["BASE_MODEL"].partition("@")[0]).name
-        if not known.is_dir():
+        if not known.is_dir() or not is_hub_name(settings["BASE_MODEL"]):
             raise
         return read_json(known / "config.json"), None
 
@@ -109,7 +109,9 @@ def page(settings: dict, titles: list[str]) -> str:
     config, folder = shape(settings)
     model = with_twin(model_facts(config, settings))
     check_layers(settings, model["layers"])
-    rows = sum(1 for _ in training_rows(settings, "train"))
+    rows = number(settings, "TRAIN_ROWS")
+    if (Path(settings["DATA"]) / "train.jsonl").is_file():  # else it is not fetched yet
+        rows = sum(1 for _ in training_rows(settings, "train"))
     checkpoints = number(settings, "ITERS") // number(settings, "SAVE_EVERY") + 1
     adapters = 4 * model["trainable_parameters"] * checkpoints  # float32
     sizes = output_bytes(settings, model) | {"adapters": adapters}

@@ -28,6 +28,48 @@ def mirror(tmp_path):
     return folder
 
 
+@pytest.fixture
+def web(mirror):
+    """The mirror over HTTP: (url, requests). `behaviour` says what goes wrong, set by the test."""
+    requests, behaviour = [], {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            start = self.headers.get("Range", "")
+            requests.append((self.path, start))
+            if behaviour.get("busy", 0) > 0:
+                behaviour["busy"] -= 1
+                return self.send_error(503)
+            file = mirror / self.path.lstrip("/")
+            if not file.is_file():
+                return self.send_error(404)
+            content, first = file.read_bytes(), 0
+            if start and behaviour.get("ranges", True):
+                first = int(start.removeprefix("bytes=").removesuffix("-"))
+                if first >= len(content):
+                    return self.send_error(416)
+                self.send_response(206)
+                size = len(content)
+                self.send_header("Content-Range", f"bytes {first}-{size - 1}/{size}")
+            else:
+                self.send_response(200)
+            content = content[first:]
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if behaviour.get("cut") and len(content) > behaviour["cut"]:
+                content = content[: behaviour["cut"]]
+            self.wfile.write(content)
+            self.close_connection = True
+
+        def log_message(self, *_):
+            """Keep the test's output clean."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", requests, behaviour
+    server.shutdown()
+
+
 def fetch(url, tmp_path, *names):
     """bin/fetch.sh for files in tmp_path/got, and what it wrote to stderr, as lines."""
     files = [tmp_path / "got" / name for name in names or ("train.jsonl", "valid.jsonl")]
@@ -105,6 +147,37 @@ def test_half_a_download_is_finished_or_thrown_away(mirror, tmp_path, left):
     assert run.returncode == 0 and got(tmp_path) == WHOLE, lines
 
 
+def test_two_fetches_at_once_do_not_disturb_each_other(web, tmp_path):
+    url, _, behaviour = web
+    behaviour["cut"] = 20_000  # so that both go on while the other is at work
+    files = [tmp_path / "got/train.jsonl"]
+    command = list(map(str, [ROOT / "bin/fetch.sh", url, tmp_path / "sums", *files]))
+    two = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [run.communicate(timeout=60)[1] for run in two]
+    assert [run.returncode for run in two] == [0, 0], said
+    assert got(tmp_path) == {"train.jsonl": WHOLE["train.jsonl"]}
+
+
+def test_what_an_interrupted_fetch_had_is_gone_on_with(web, tmp_path):
+    """Ctrl-C, or a kill: the half file is under no final name, and is not fetched twice."""
+    url, requests, behaviour = web
+    (tmp_path / "got").mkdir()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (tmp_path / f"got/train.jsonl.part.{dead.pid}").write_bytes(WHOLE["train.jsonl"][:30_000])
+    run, lines = fetch(url, tmp_path, "train.jsonl")
+    assert run.returncode == 0 and got(tmp_path)["train.jsonl"] == WHOLE["train.jsonl"], lines
+    assert [start for _, start in requests] == ["bytes=30000-"]
+    assert list(got(tmp_path)) == ["train.jsonl"] and not behaviour
+
+
+def test_a_folder_in_the_files_place_is_left_alone(mirror, tmp_path):
+    (tmp_path / "got/train.jsonl").mkdir(parents=True)
+    run, lines = fetch(f"file://{mirror}", tmp_path, "train.jsonl")
+    assert run.returncode == 2 and "no regular file" in lines[0]
+    assert list((tmp_path / "got/train.jsonl").iterdir()) == []
+
+
 def test_unusable_arguments_are_one_line(mirror, tmp_path):
     def said(url, *names):
         run, lines = fetch(url, tmp_path, *names)
@@ -112,6 +185,7 @@ def test_unusable_arguments_are_one_line(mirror, tmp_path):
         return lines[0]
 
     assert "DATA_URL=none" in said("none", "train.jsonl")
+    assert "expected https://" in said("/some/folder", "train.jsonl")
     assert "lists no such name" in said(f"file://{mirror}", "other.jsonl")
     assert "~/.netrc" in said("https://me:secret@example.org", "train.jsonl")
     assert "secret" not in said("https://me:secret@example.org", "train.jsonl")
@@ -119,48 +193,6 @@ def test_unusable_arguments_are_one_line(mirror, tmp_path):
     assert "cannot be written" in said(f"file://{mirror}", "train.jsonl")
     (tmp_path / "sums").unlink()
     assert "CHECKSUMS names the list" in said(f"file://{mirror}", "train.jsonl")
-
-
-@pytest.fixture
-def web(mirror):
-    """The mirror over HTTP: (url, requests). `behaviour` says what goes wrong, set by the test."""
-    requests, behaviour = [], {}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            start = self.headers.get("Range", "")
-            requests.append((self.path, start))
-            if behaviour.get("busy", 0) > 0:
-                behaviour["busy"] -= 1
-                return self.send_error(503)
-            file = mirror / self.path.lstrip("/")
-            if not file.is_file():
-                return self.send_error(404)
-            content, first = file.read_bytes(), 0
-            if start and behaviour.get("ranges", True):
-                first = int(start.removeprefix("bytes=").removesuffix("-"))
-                if first >= len(content):
-                    return self.send_error(416)
-                self.send_response(206)
-                size = len(content)
-                self.send_header("Content-Range", f"bytes {first}-{size - 1}/{size}")
-            else:
-                self.send_response(200)
-            content = content[first:]
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if behaviour.get("cut") and len(content) > behaviour["cut"]:
-                content = content[: behaviour["cut"]]
-            self.wfile.write(content)
-            self.close_connection = True
-
-        def log_message(self, *_):
-            """Keep the test's output clean."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", requests, behaviour
-    server.shutdown()
 
 
 def test_a_connection_that_breaks_goes_on_where_it_broke(web, tmp_path):

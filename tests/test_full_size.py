@@ -99,12 +99,30 @@ def test_low_memory_needs_no_fused_model(built, tmp_path, make):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_adopt_takes_adapters_or_says_what_is_missing(built, tmp_path, make):
-    config, _, _ = built
-    done = make("adopt", f"CONFIG={config}", f"BUILD={tmp_path}/build", f"ADAPTERS={tmp_path}")
+def test_adopt_says_what_is_missing_or_of_another_config(built, tmp_path, make):
+    config, build, _ = built
+    words = [f"CONFIG={config}", f"BUILD={tmp_path}/build"]
+    done = make("adopt", *words, f"ADAPTERS={tmp_path}")
     assert done.returncode == 2
-    assert f"ADAPTERS={tmp_path}: no adapters.safetensors" in done.stderr
+    assert f"ADAPTERS={tmp_path}: no adapters.safetensors there" in done.stderr
+    done = make("adopt", *words, f"ADAPTERS={build}/adapters", "LORA_SCALE=10")
+    assert done.returncode == 2 and "not of this config" in done.stderr
     assert not (tmp_path / "build/adapters").exists()
+
+
+def test_what_follows_adopted_adapters_is_made_again(built, tmp_path, make):
+    """With equal settings, other adapters are still other adapters."""
+    config, build, _ = built
+    words = [f"CONFIG={config}", f"BUILD={tmp_path}/build"]
+    assert make("adopt", *words, f"ADAPTERS={build}/adapters").returncode == 0
+    assert make("fuse", *words).returncode == 0
+    others = tmp_path / "others"
+    shutil.copytree(build / "adapters", others)
+    weights = others / "adapters.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    assert make("adopt", *words, f"ADAPTERS={others}").returncode == 0
+    assert stages(make("-n", "fuse", *words).stdout) == ["fuse"]
+    assert "adopted has changed" in make("why", *words).stdout
 
 
 def test_a_rehearsal_runs_every_stage_and_removes_what_it_wrote(tiny_config, tmp_path, make):

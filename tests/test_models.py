@@ -8,6 +8,8 @@ import pytest
 
 from conftest import ROOT, clean_environment, write_config
 from hub import hub
+from models import model_folder
+from settings import load_settings
 
 
 @pytest.fixture
@@ -26,6 +28,10 @@ def config_of(tiny_config, tmp_path, **changes):
     settings |= {"BASE_MODEL": "org/base", "REFERENCE_MODEL": "org/reference"}
     settings |= {"BUILD": tmp_path / "build"} | changes
     return write_config(tmp_path / "hub.env", **settings)
+
+
+def config_value(config, key):
+    return dict(line.split("=", 1) for line in config.read_text().splitlines() if "=" in line)[key]
 
 
 def weights(asked):
@@ -138,8 +144,19 @@ def test_a_revision_can_be_named(models, tiny_config, tmp_path):
         asked.clear()
         config = config_of(tiny_config, tmp_path, BASE_MODEL=f"org/base@{note['revision']}")
         assert resolve(config, environment).returncode == 0
-        assert json.loads((tmp_path / "note.json").read_text()) == note
+        named = json.loads((tmp_path / "note.json").read_text())
+        assert named == note | {"asked": config_value(config, "BASE_MODEL")}
         assert not any(path.endswith("revision/main") for _, path in asked)
+
+
+def test_a_note_of_another_model_is_not_used(tiny_config, tmp_path):
+    """What was resolved for one name says nothing of another, or of the same without its pin."""
+    (tmp_path / "build").mkdir()
+    note = {"schema": 1, "asked": "org/base@v1", "model": "org/base", "revision": "a" * 40}
+    (tmp_path / "build/base_model.json").write_text(json.dumps(note))
+    settings = load_settings(config_of(tiny_config, tmp_path))
+    with pytest.raises(ValueError, match="base_model.json is of org/base@v1"):
+        model_folder(settings, "BASE_MODEL")
 
 
 def test_a_plan_needs_no_hub_where_the_shape_is_known(tmp_path):

@@ -247,7 +247,8 @@ def local_imports(program: str) -> set[str]:
         ("eval", ["evaluate.py"]),
         ("eval_base", ["evaluate.py"]),
         ("compare", ["difference.py"]),
-        ("manifest", ["manifest.py"]),
+        ("quantize", ["publish.py", "fuse_and_quantize.py"]),
+        ("manifest", ["manifest.py", "publish.py"]),
     ],
 )
 def test_a_stage_names_every_program_that_it_runs(stage, programs):
