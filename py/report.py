@@ -1,0 +1,223 @@
+"""What came of it: one page to read and keep, of what a build folder says about itself.
+
+    python report.py --build build --suite SUITE --baseline BASELINE --targets TARGETS \
+        --ladder build/ladder.json --out report.html --markdown report.md
+
+The page opens from disk and asks for nothing else. Everything in it that a model has said is text,
+escaped and never run. What is not there (no ladder, no preflight for a server of others)
+is left out, or said in a sentence.
+"""
+
+import argparse
+import base64
+import hashlib
+import html
+import math
+import re
+import sys
+from pathlib import Path
+
+import jinja2
+
+from checkpoints import losses, read_metrics
+from curves import draw_curves
+from difference import difference
+from files import read_json, sha256_of
+from sparkline import sparkline
+from suite import read_suite, read_targets
+
+HERE = Path(__file__).resolve().parent
+PASS_SCORE = 0.5  # of a prompt, as score.py has it
+STEPS = {
+    "base": "the untuned base",
+    "adapter": "base and adapter",
+    "fused": "the adapter in the weights",
+    "q5": "the quantized result",
+}
+# What cannot be written as UTF-8 or would be dropped or misread in a page has a sign in its place.
+SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
+SIGNS |= {0x7F: 0x2421, **dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)}
+MARKDOWN = re.compile(r"([\\`*|\[\]~])")  # its signs; not _, which means nothing inside of a word
+
+
+def percent(share: float | None) -> str:
+    """0.8236 is 82.4%, as in the comparison."""
+    return "-" if share is None else f"{math.floor(share * 1000 + 0.5) / 10:g}%"
+
+
+def points(share: float | None) -> str:
+    """A difference in points, with its sign."""
+    if share is None:
+        return "-"
+    rounded = math.copysign(math.floor(abs(share) * 1000 + 0.5) / 10, share)
+    return f"{rounded:+g}" if rounded else "0"
+
+
+def cell(text) -> str:
+    """Text in a line of Markdown, where it means nothing but itself."""
+    return MARKDOWN.sub(r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
+
+
+def fence(text: str) -> str:
+    """A fence of backticks that `text` cannot close."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+
+
+def categories(result: dict, baseline: dict, targets: dict) -> list[dict]:
+    """A row for each category and one for all, beside the baseline and the registered target."""
+    both = {"score": result["overall"], "strict_score": result["strict_overall"]}
+    parts = {**result["categories"], "overall": both | {"n": result["suite"]["n"]}}
+    before = {name: entry["score"] for name, entry in baseline["categories"].items()}
+    before["overall"] = baseline["overall"]
+    wanted = {**targets["categories"], "overall": targets["overall"]}
+    rows = []
+    for name, part in parts.items():
+        score, old, target = part["score"], before.get(name), wanted.get(name)
+        verdict = "-" if None in (score, target) else "pass" if score >= target else "FAIL"
+        gain = None if None in (score, old) else score - old
+        row = {"name": name, "target": target, "baseline": old, "gain": gain, "verdict": verdict}
+        rows.append(row | part)
+    return rows
+
+
+def verdict_sentence(result: dict, rows: list[dict]) -> str:
+    """What follows "Pass:", "Fail:" or "Incomplete:" in the first line."""
+    said = f"{percent(result['overall'])} of {result['suite']['n']} prompts"
+    if result["ci95"]:
+        low, high = map(percent, result["ci95"])
+        said += f", 95% interval {low} to {high}"
+    missed = [row["name"] for row in rows if row["verdict"] == "FAIL"]
+    if missed:
+        said += f"; below the registered target: {', '.join(missed)}"
+    elif result["verdict"] == "pass":
+        said += "; every registered target is met"
+    if result.get("errors"):
+        said += f"; {result['errors']} without an answer"
+    return said + "."
+
+
+def why(entry: dict, asked: dict | None) -> str:
+    """Why an answer has its score, in a sentence."""
+    if entry["score"] is None:
+        return f"No answer: {entry.get('error') or 'the server gave none'}"
+    executed, found = entry["format"] == "execute_code", entry["keywords_found"]
+    wanted = asked["expected_tool"] if asked else "the tool asked for"
+    if asked and asked["multi"]:
+        tools = f"{len(found)} of {len(asked['keywords'])} tools"
+        said = f"execute_code is called with {tools}." if executed else f"{tools}, no execute_code."
+    elif executed:
+        said = f"execute_code is called {f'with {found[0]}' if found else f'without {wanted}'}."
+    else:
+        said = f"{found[0]} is named, but not called." if found else f"{wanted} is not named."
+    if entry["strict_score"] < entry["score"]:
+        said += f" Counting only real calls: {entry['strict_score']:g}."
+    if entry.get("finish_reason") == "length":
+        said += " Cut off at the token limit."
+    return said
+
+
+def answers(result: dict, suite: dict | None, baseline: dict) -> list[dict]:
+    """The prompts, those that fail first, each with its question and the baseline's answer."""
+    asked = {prompt["id"]: prompt for prompt in suite["prompts"]} if suite else {}
+    same = baseline.get("suite", {}).get("sha256") == result["suite"]["sha256"]
+    before = {prompt["id"]: prompt for prompt in baseline.get("prompts", [])} if same else {}
+    found = []
+    for entry in result["prompts"]:
+        question = asked.get(entry["id"])
+        passed = entry["score"] is not None and entry["score"] >= PASS_SCORE
+        extra = {"asked": question, "before": before.get(entry["id"]), "passed": passed}
+        found.append(entry | extra | {"why": why(entry, question)})
+    return sorted(found, key=lambda entry: entry["passed"])
+
+
+def read_if_there(path: Path | None) -> dict | None:
+    """The JSON in `path`; None where there is no such file."""
+    return read_json(path) if path and path.is_file() else None
+
+
+def trained(adapters: Path) -> dict:
+    """What there is to say of the training: the curves, training.json, the validations."""
+    metrics, training = read_metrics(adapters), read_if_there(adapters / "training.json") or {}
+    return {
+        "curves": draw_curves(metrics, training),
+        "training": training,
+        "validations": [entry for entry in metrics if "val_loss" in entry],
+        "sparkline": sparkline(list(losses(metrics, "val_loss").values())),
+    }
+
+
+def gather(args: argparse.Namespace) -> dict:
+    """All that the templates speak of."""
+    build = args.build
+    result, baseline = read_json(build / "eval.json"), read_json(args.baseline)
+    suite = read_suite(args.suite) if args.suite.is_file() else None
+    if suite and sha256_of(args.suite) != result["suite"]["sha256"]:
+        suite = None
+    ours = result["server"]["kind"] != "openai"  # a server of others: nothing here was trained
+    ladder = read_if_there(args.ladder)
+    rows = categories(result, baseline, read_targets(args.targets))
+    return {
+        "result": result,
+        "baseline": baseline,
+        "rows": rows,
+        "sentence": verdict_sentence(result, rows),
+        "difference": difference(baseline, result),
+        "suite": suite,
+        "answers": answers(result, suite, baseline),
+        "trained": trained(build / "adapters") if ours else None,
+        "ladder": ladder,
+        "steps": STEPS,
+        "preflight": read_if_there(build / "preflight.json") if ours else None,
+        "manifest": read_if_there(build / "manifest.json"),
+        "compare": (build / "compare.md").read_text(encoding="utf-8").strip(),
+    }
+
+
+def render(facts: dict) -> tuple[str, str]:
+    """The page, and the same in Markdown."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=lambda name: name != "report.md.jinja",
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"percent": percent, "points": points, "cell": cell, "fence": fence}
+    # The browser runs the script with this hash and no other, and fetches nothing.
+    script, _, _ = environment.loader.get_source(environment, "report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    facts = facts | {"script": script, "script_sha256": digest}
+    names = ("report.html.jinja", "report.md.jinja")
+    pages = [environment.get_template(name).render(facts).translate(SIGNS) for name in names]
+    return pages[0], pages[1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", type=Path, required=True)
+    parser.add_argument("--suite", type=Path, required=True)
+    parser.add_argument("--baseline", type=Path, required=True)
+    parser.add_argument("--targets", type=Path, required=True)
+    parser.add_argument("--ladder", type=Path, help="none for a server of others")
+    parser.add_argument("--out", type=Path, required=True, help="the page")
+    parser.add_argument("--markdown", type=Path, required=True, help="the same in Markdown")
+    args = parser.parse_args()
+    try:
+        pages = render(gather(args))
+        for file, text in zip((args.out, args.markdown), pages, strict=True):
+            staging = file.with_name(file.name + ".tmp")
+            staging.write_text(text, encoding="utf-8")
+            staging.replace(file)
+    except (ValueError, OSError) as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 2
+    except (KeyError, TypeError, AttributeError, jinja2.TemplateError) as error:
+        said = f"{type(error).__name__}: {error}"
+        print(f"report: {args.build}: not what make eval writes ({said})", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
