@@ -3,7 +3,7 @@
 # One experiment, told in the order it happens. Read it top to bottom: each section says why, then
 # does it. `make` alone lists what you can ask for; `make demo` runs all of it here, small.
 #
-#   data + tokenizers -> preflight.ok -> adapters -> fused -> q5 -> eval.json -> compare.md
+#   data + tokenizers -> preflight.ok -> adapters -> fused -> q5 -> eval.json -> compare.md -> report.html
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -231,9 +231,10 @@ EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) \
 # EVAL_URL asks a server that is already running (LM Studio, Ollama, llama.cpp, vLLM) instead.
 ASKED := $(if $(OURS),--model $(BUILD)/q5 --serve $(BUILD)/$(SERVED),--url $(EVAL_URL) $(addprefix --served-model ,$(filter-out none,$(EVAL_MODEL))))
 
-eval: | $(BUILD)/compare.md $(BUILD)/manifest.json ## run all of it: from data to the comparison
+eval: | $(BUILD)/compare.md $(BUILD)/manifest.json $(BUILD)/report.html ## run all of it: from data to the comparison
 	@$(if $(DONE),,echo "Nothing to do: $(BUILD)/compare.md is up to date.")
 	@echo; cat $(BUILD)/compare.md
+	@echo; echo "With every answer, as a page: $(BUILD)/report.html"
 
 $(BUILD)/q5-float32: $(call stale,twin) | $(BUILD)/q5
 	$(call begin,twin,twin: the $(Q_BITS)-bit weights as float32$(comma) for a CPU)
@@ -315,6 +316,16 @@ $(BUILD)/manifest.json: $(call stale,manifest) | $(BUILD)/compare.md
 	@bin/python py/manifest.py write --config $(CONFIG) --build $(BUILD) --out $@.tmp
 	$(call finish,manifest)
 
+# The same for a reader: the verdict, the curves, every answer and what made it, in one file that opens from disk.
+report: $(BUILD)/report.html ## the page build/report.html (and .md), and what it still needs
+	@echo "$(BUILD)/report.html and $(BUILD)/report.md"
+
+$(BUILD)/report.html: $(call stale,report) | $(BUILD)/manifest.json
+	@bin/stages.sh begin report $@
+	@bin/python py/report.py --build $(BUILD) --suite $(SUITE) --baseline $(BASELINE_FILE) --targets $(TARGETS) \
+		$(addprefix --ladder ,$(LADDER)) --out $@.tmp --markdown $(BUILD)/report.md
+	$(call finish,report)
+
 verify: ## read every file that the manifest names, and say what differs
 	@bin/python py/manifest.py verify --build $(BUILD)
 
@@ -342,4 +353,4 @@ include bin/sweep.mk bin/rehearse.mk bin/develop.mk
 
 comma := ,
 FORCE:
-.PHONY: FORCE setup data preflight plan train plot fuse quantize ladder eval eval-base why status verify reproduce gate serve chat upload compare demo clean-build clean help
+.PHONY: FORCE setup data preflight plan train plot fuse quantize ladder eval eval-base why status report verify reproduce gate serve chat upload compare demo clean-build clean help

@@ -26,7 +26,7 @@ case "$(cd ~ && pwd -P)/" in "$real"/*) stop "BUILD=$build holds the home folder
 [ -f "$build/.phase40-build" ] || stop "BUILD=$build was not made by this recipe (no .phase40-build); refusing"
 
 models="rehearsal base data adapters.training fused q5 q5-float32 base.tmp adapters.tmp data.tmp fused.tmp q5.tmp q5-float32.tmp logs/empty_hub_cache empty_hub_cache"
-results="adopted base_model.json reference_model.json sweep reproduce adapters curves.svg curves.png ladder.json preflight.ok preflight.json eval.json eval.answers.jsonl eval_base.answers.jsonl eval.incomplete.json eval_base.incomplete.json eval_base.json compare.md made manifest.json logs .phase40-build"
+results="adopted base_model.json reference_model.json sweep reproduce adapters curves.svg curves.png ladder.json preflight.ok preflight.json eval.json eval.answers.jsonl eval_base.answers.jsonl eval.incomplete.json eval_base.incomplete.json eval_base.json compare.md report.html report.md made manifest.json logs .phase40-build"
 names=$models
 [ "$what" = models ] || names="$models $results"
 

@@ -77,6 +77,8 @@ sweep_after := $(eval_after)
 compare_files := $(filter-out base,$(BASELINE)) bin/compare.sh bin/compare.jq $(addprefix py/,difference.py summary.py files.py)
 manifest_files := $(addprefix py/,manifest.py publish.py chat_format.py files.py models.py settings.py)
 manifest_after := $(if $(OURS),preflight) compare
+report_files := $(addprefix py/,report.py curves.py checkpoints.py difference.py files.py sparkline.py suite.py summary.py report.html.jinja report.md.jinja report.css report.js)
+report_after := manifest
 compare_after := eval $(if $(LADDER),ladder) $(if $(filter base,$(BASELINE)),eval_base)
 
 # The stages in the order of the experiment, each with its output.
@@ -94,7 +96,8 @@ STAGES := $(if $(EMBEDDED),base=build/demo/base) \
 	eval_base=$(BUILD)/eval_base.json \
 	sweep=$(BUILD)/sweep/seed \
 	compare=$(BUILD)/compare.md \
-	manifest=$(BUILD)/manifest.json
+	manifest=$(BUILD)/manifest.json \
+	report=$(BUILD)/report.html
 
 # For bin/stages.sh: NAME|OUTPUT|KEY=value ...|FILE ...|STAGE ...;
 describe = $(1)|$(2)|$(foreach key,$($(1)_keys),$(key)=$($(key)))|$($(1)_files)|$($(1)_after);

@@ -1,6 +1,7 @@
 """The whole recipe through make, with the real mlx-lm commands and server, on a tiny model."""
 
 import hashlib
+import html
 import json
 import os
 import re
@@ -125,6 +126,22 @@ def test_eval_json_follows_the_contract(built):
         )
         assert 0 < prompt["completion_tokens"] <= 24
     assert load_settings(config)["EXPERIMENT"] == result["experiment"] == "tiny"
+
+
+def test_make_eval_leaves_the_page_with_every_answer(built, make):
+    config, build, output = built
+    page = (build / "report.html").read_text()
+    result = json.loads((build / "eval.json").read_text())
+    for prompt in result["prompts"]:
+        assert f'<span class="id">{prompt["id"]}</span>' in page
+        assert html.escape(prompt["text"][:40]).replace("&#x27;", "&#39;") in page
+    for section in ("training", "ladder", "answers", "preflight", "manifest"):
+        assert f'<h2 id="{section}">' in page
+    assert f"{build}/report.html" in output
+    assert (build / "report.md").read_text().startswith((build / "compare.md").read_text().strip())
+    again = make("report", f"CONFIG={config}")
+    assert again.returncode == 0 and "report.py" not in again.stdout
+    assert (build / "report.html").read_text() == page
 
 
 def test_two_evaluations_of_one_model_say_the_same(built, tmp_path):

@@ -338,3 +338,9 @@ def test_the_program_writes_both_or_says_why_not_in_a_line(page, tmp_path):
         ended = run(*words(tmp_path))
         assert ended.returncode == 2 and ended.stderr.count("\n") == 1, ended.stderr
         assert ended.stderr.startswith("report: ")
+
+
+def test_the_stage_names_every_part_of_the_page():
+    stage = (ROOT / "bin/stages.mk").read_text()
+    named = stage.partition("report_files := ")[2].partition("\n")[0]
+    assert all(file.name in named for file in (ROOT / "py").glob("report.*"))

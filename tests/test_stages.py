@@ -89,6 +89,7 @@ FILES = {
     "bin/server.sh": ["eval", "base"],
     "bin/compare.jq": [],
     "py/plot.py": [],
+    "py/report.py": [],
     "py/plan.py": [],
     "README.md": [],
     "py/requirements-dev.lock": [],
@@ -249,6 +250,7 @@ def local_imports(program: str) -> set[str]:
         ("compare", ["difference.py"]),
         ("quantize", ["publish.py", "fuse_and_quantize.py"]),
         ("manifest", ["manifest.py", "publish.py"]),
+        ("report", ["report.py"]),
     ],
 )
 def test_a_stage_names_every_program_that_it_runs(stage, programs):
