@@ -21,6 +21,9 @@ mode == "table" && /[|]/ {
 mode == "hashes" { sha = $1; sub(/^[^ ]* /, ""); hash[$0] = sha }
 mode == "files" { there = $0; sub(/^[^ ]* [^ ]* [^ ]* /, ""); stat[$0] = there }
 
+# A file of the build folder has a name that does not say where that folder is: it can be moved.
+function named(file) { return index(file, build "/") == 1 ? "BUILD" substr(file, length(build) + 1) : file }
+
 function content(file) { return file in stat ? hash[stat[file]] : "missing" }
 
 # Adds lines to the text of a stage, each once.
@@ -40,7 +43,7 @@ function describe(s,    word, n, i) {
     n = split(keys[s], word, " ")
     for (i = 1; i <= n; i++) add(s, word[i])
     n = split(files[s], word, " ")
-    for (i = 1; i <= n; i++) add(s, word[i] " " content(word[i]))
+    for (i = 1; i <= n; i++) add(s, named(word[i]) " " content(word[i]))
 }
 
 function recorded(s,    file, line, all) {
@@ -64,7 +67,10 @@ function difference(what, old, now) {
 }
 
 # Whether a stage reads this itself, and not only a stage before it.
-function reads(s, what) { return index(" " files[s] " ", " " what " ") || index(" " keys[s], " " what "=") }
+function reads(s, what) {
+    sub(/^BUILD/, build, what)
+    return index(" " files[s] " ", " " what " ") || index(" " keys[s], " " what "=")
+}
 
 function explain(s,    old, now, line, n, i, what, reasons, word) {
     n = split(after[s], word, " ")

@@ -33,7 +33,7 @@ hashes=$cache
 
 ask() { # stages.awk; reads the files whose content it says it does not know, and asks again
     local answer size modified changed file new=
-    answer=$(awk -v "ask=$1" -f bin/stages.awk mode=table <(tr ';' '\n' <<<"$STAGE_TABLE") \
+    answer=$(awk -v "ask=$1" -v "build=$BUILD_FOLDER" -f bin/stages.awk mode=table <(tr ';' '\n' <<<"$STAGE_TABLE") \
         mode=hashes "$hashes" mode=files <(printf '%s\n' "$files"))
     case $answer in unknown*) ;; *)
         [ -z "$answer" ] || printf '%s\n' "$answer"

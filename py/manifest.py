@@ -34,7 +34,10 @@ def inputs_read(build: Path) -> dict[str, str]:
     for stage in ("preflight", "compare"):  # the two ends: nothing comes after them
         note = build / "made" / stage
         lines += note.read_text(encoding="utf-8").splitlines() if note.is_file() else []
-    return dict(sorted(line.split(" ") for line in lines if " " in line))
+    read = dict(sorted(line.split(" ") for line in lines if " " in line))
+    # BUILD/ is this folder, wherever it lies; what was not there was not read.
+    at = {name: f"{build}{name[5:]}" if name.startswith("BUILD/") else name for name in read}
+    return {at[name]: sha for name, sha in read.items() if sha != "missing"}
 
 
 def output_files(build: Path) -> list[Path]:

@@ -36,6 +36,7 @@ def clean_environment() -> dict[str, str]:
         "CONFIG",
         "PYTEST",
         "HF_HUB_OFFLINE",
+        "HF_HUB_CACHE",
     }
     return {key: value for key, value in os.environ.items() if key not in dropped}
 
