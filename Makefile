@@ -63,7 +63,7 @@ LOG = bin/python py/logged.py
 
 VENV := .venv/base.installed $(if $(MLX),.venv/$(MLX).installed)
 
-setup: $(VENV) $(if $(EMBEDDED),.venv/embedded.installed) ## make .venv from the hashed lock (any target does it by itself)
+setup: $(VENV) $(if $(EMBEDDED),.venv/embedded.installed) ## make .venv from the lock (any target does it by itself)
 
 .venv/%.installed: py/requirements-%.lock .venv/base.installed
 	@bin/setup.sh $*
@@ -81,7 +81,7 @@ $(BUILD)/logs: | $(VENV)
 FETCH = bin/fetch.sh '$(DATA_URL)' $(CHECKSUMS)
 SCRIPT := data/phase33_merged/run_phase33_direct_eval.py
 
-data: .venv/base.installed ## fetch the rows and the prompts; what is there already is checked
+data: .venv/base.installed ## fetch rows and prompts, or check those that are there
 	@$(FETCH) $(ROWS) $(if $(ORIGINAL_SUITE),$(SCRIPT))
 	$(if $(ORIGINAL_SUITE),@bin/python py/original_suite.py --script $(SCRIPT) --out $(SUITE))
 
@@ -121,7 +121,7 @@ build/demo/base: $(call stale,base) | .venv/embedded.installed
 # tool parser, scorer, rows, arithmetic, disk and memory are checked before anything is trained;
 # warnings say what a score will not tell. STRICT=1 makes failures of them.
 
-preflight: $(BUILD)/preflight.ok ## check tokenizer, template, parser, data and plan before training
+preflight: $(BUILD)/preflight.ok ## is the run worth an evening? all checked in seconds
 	@$(if $(DONE),,echo "Nothing to do: $< is up to date; $(BUILD)/preflight.json has what was found.")
 
 $(BUILD)/preflight.ok: $(call stale,preflight) | $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) $(BUILD)/logs $(EMBEDDED) $(BASE_NOTE) $(REFERENCE_NOTE)
@@ -135,7 +135,7 @@ plan: | $(BUILD)/logs $(EMBEDDED) ## what make eval would do, how long and how l
 	@set -o pipefail; $(MAKE) --no-print-directory --dry-run eval | sed -n 's/^.*echo "== \(.*\)"$$/\1/p' \
 		| bin/python py/plan.py --config $(CONFIG)
 
-# == Train: LoRA on the last $(NUM_LAYERS) layers
+# == Train: LoRA on the last 16 of 36 layers
 # Only the last answer of a row counts in the loss (--mask-prompt), as in Phase 33b; EXPAND_TURNS=1 makes
 # a row of each answer first. What has no flag in mlx-lm goes through its YAML. py/follow.py runs
 # the command as it stands here, notes its metrics and stops it when it overfits; py/best.py then keeps the
@@ -156,7 +156,7 @@ $(BUILD)/data: $(call stale,data) | $(BUILD)/preflight.ok
 	bin/python py/expand_turns.py --config $(CONFIG) --out $@.tmp
 	$(call finish,data)
 
-train: $(BUILD)/adapters ## LoRA-train the base model; RESUME=1 goes on, WORKERS=2 or HOSTS=hosts.json share it
+train: $(BUILD)/adapters ## LoRA-train the base model; RESUME=1 goes on with it
 	@$(if $(DONE),,echo "Nothing to do: $< is up to date.")
 
 $(BUILD)/adapters: $(call stale,train) | $(BUILD)/preflight.ok $(EXPANDED)
@@ -200,7 +200,7 @@ $(BUILD)/fused: $(call stale,fuse) | $(BUILD)/adapters
 		--dequantize --save-path $@.tmp
 	$(call finish,fuse)
 
-# == Quantize: $(Q_BITS) bits, small enough to live beside an inference server
+# == Quantize: 5 bits, small enough to live beside an inference server
 # At 4 bits the grid is coarse enough to round the adapter away again; 5 keep it. Whoever serves q5 gets
 # with it the tool parser that keeps its calls, the prompt format of its training, and a model card.
 
@@ -277,24 +277,24 @@ why: ## for each stage: up to date, or what made it stale
 status: ## the stages with sizes and dates, and the scores
 	@bin/status.sh status
 
-gate: ## fail unless the verdict of the last evaluation is pass; builds nothing
+gate: ## fail unless the last verdict is pass; builds nothing
 	@[ -f $(BUILD)/eval.json ] || { echo "$(BUILD)/eval.json: no such file; make eval makes it" >&2; exit 2; }
 	@jq --exit-status --raw-output '"verdict: \(.verdict)", .verdict == "pass"' $(BUILD)/eval.json | head -1; exit $${PIPESTATUS[0]}
 
-serve: $(BUILD)/$(SERVED) ## serve the built model in the foreground (EVAL_PORT, else 8080)
+serve: $(BUILD)/$(SERVED) ## serve the built model over HTTP (EVAL_PORT, else 8080)
 	@bin/server.sh $< $(if $(filter 0,$(EVAL_PORT)),8080,$(EVAL_PORT))
 
 chat: | $(BUILD)/$(SERVED) ## talk to the built model
 	@bin/python -m mlx_lm chat --model $(BUILD)/$(SERVED) --temp 0 --max-tokens 512 --system-prompt "$$(jq --raw-output .system $(SUITE))"
 
-upload: ## show what the hub would get as REPO=org/name, ask, and upload q5
+upload: ## show what the hub would get as REPO=org/name, and ask
 	@bin/upload.sh '$(REPO)' $(BUILD)/q5
 
 # == Compare: category by category with what it wants to replace
 # Targets were registered before the first run, so that the verdict cannot be argued with.
 
 ifeq ($(origin A),command line)
-compare: .venv/base.installed ## the table, and what it still needs; A=eval.json B=eval.json sets any two side by side
+compare: .venv/base.installed ## the table; A=eval.json B=eval.json sets any two side by side
 	@bin/compare.sh '$(A)' '$(or $(B),$(BUILD)/eval.json)' $(TARGETS) changed
 else
 compare: $(BUILD)/compare.md
@@ -317,7 +317,7 @@ $(BUILD)/manifest.json: $(call stale,manifest) | $(BUILD)/compare.md
 	$(call finish,manifest)
 
 # The same for a reader: the verdict, the curves, every answer and what made it, in one file that opens from disk.
-report: $(BUILD)/report.html ## the page build/report.html (and .md), and what it still needs
+report: $(BUILD)/report.html ## the page build/report.html (and .md)
 	@echo "$(BUILD)/report.html and $(BUILD)/report.md"
 
 $(BUILD)/report.html: $(call stale,report) | $(BUILD)/manifest.json
@@ -326,7 +326,7 @@ $(BUILD)/report.html: $(call stale,report) | $(BUILD)/manifest.json
 		$(addprefix --ladder ,$(LADDER)) --out $@.tmp --markdown $(BUILD)/report.md
 	$(call finish,report)
 
-verify: ## read every file that the manifest names, and say what differs
+verify: ## read every file that the manifest names: what differs?
 	@bin/python py/manifest.py verify --build $(BUILD)
 
 reproduce: | $(BUILD)/manifest.json ## build it all again in a scratch folder and compare
@@ -335,19 +335,19 @@ reproduce: | $(BUILD)/manifest.json ## build it all again in a scratch folder an
 	@bin/python py/manifest.py compare $(BUILD) $(BUILD)/reproduce
 	@bin/clean.sh $(BUILD)/reproduce all >/dev/null
 
-# == Housekeeping
+# == Housekeeping: disk, and this list
 
-demo: eval ## all of it on the embedded 135M model: make eval CONFIG=demo.env
+demo: eval ## all of it on an embedded 135M model, here
 
-clean-build: ## free the disk: remove the models (q5 too), keep adapters, results, logs
+clean-build: ## free the disk: models go (q5 too), results and logs stay
 	@bin/clean.sh '$(BUILD)' models
 
 clean: ## remove everything made from this config
 	@bin/clean.sh '$(BUILD)' all
 
 help: ## list what you can ask for
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile bin/*.mk
-	@echo; echo "  Settings: CONFIG=$(CONFIG), or any key of it: make train LEARNING_RATE=5e-5"
+	@bin/help.sh Makefile bin/rehearse.mk bin/sweep.mk bin/develop.mk
+	@echo; echo "Settings: CONFIG=$(CONFIG), or any key of it: make train LEARNING_RATE=5e-5"
 
 include bin/sweep.mk bin/rehearse.mk bin/develop.mk
 

@@ -1,6 +1,6 @@
-# For those who work on the recipe itself: tests, lint, locks, benchmarks.
+# == Develop: for those who work on the recipe itself
 
-test: lint .venv/dev.installed .venv/embedded.installed .venv/plot.installed ## lint, then unit tests and the whole pipeline on a tiny model
+test: lint .venv/dev.installed .venv/embedded.installed .venv/plot.installed ## lint, unit tests, the whole pipeline on a tiny model
 	OPENBLAS_NUM_THREADS=1 bin/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 lint: .venv/dev.installed ## ruff, shellcheck, and a lint for what macOS lacks
@@ -19,19 +19,19 @@ lock: .venv/dev.installed ## write the locks anew from py/*.in
 bench-blas: .venv/base.installed ## the speed of a float32 product with and without OpenBLAS
 	@bin/python tests/bench_blas.py
 
-bench-preflight: .venv/dev.installed ## time and memory of preflight for 1,000 to 100,000 rows of DATA
+bench-preflight: .venv/dev.installed ## preflight on 1,000 to 100,000 rows of DATA
 	@bin/python tests/bench_preflight.py
 
 bench-make: .venv/base.installed ## how long "nothing to do" takes, beside dvc and snakemake
 	@bin/python tests/bench_make.py $(CONFIG)
 
-test-faults: .venv/base.installed ## kill fifty builds at random moments and finish each: 20 minutes
+test-faults: .venv/base.installed ## kill fifty builds at random, finish each: 20 minutes
 	bin/python tests/faults.py
 
-bench-train: .venv/base.installed | $(EMBEDDED) ## the bare mlx_lm lora command and the followed one, in turns
+bench-train: .venv/base.installed | $(EMBEDDED) ## mlx_lm lora bare and followed, in turns
 	@bin/python tests/bench_train.py $(BASE) $(DATA) 30
 
-bench-evaluate: .venv/base.installed ## one request at a time, concurrent, generate per prompt, and q5 itself
+bench-evaluate: .venv/base.installed ## the ways of asking 27 prompts, in turns
 	@bin/python tests/bench_evaluate.py $(BUILD)
 
 .PHONY: test lint lock bench-blas bench-preflight bench-make test-faults bench-train bench-evaluate

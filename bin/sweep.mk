@@ -1,4 +1,5 @@
-# How much of a score is luck? The same model asked again with other seeds and temperatures, and, with
+# == Sweep: how much of a score is luck?
+# The same model asked again with other seeds and temperatures, and, with
 # TRAIN_SEEDS, the same experiment trained again, each in a folder of its own. The first score of
 # Phase 33b was one draw.
 #
@@ -24,7 +25,7 @@ sweep:
 	done
 	@jq --slurp --raw-output --from-file bin/sweep.jq $(foreach s,$(TRAIN_SEEDS),$(subst $(BUILD)/,$(BUILD)/sweep/train-$(s)/,$(SWEEP)))
 else
-sweep: $(SWEEP) ## evaluate again: SEEDS="0 1 2" TEMPERATURES="0 0.7"; train again: TRAIN_SEEDS="0 1"
+sweep: $(SWEEP) ## SEEDS="0 1" TEMPERATURES="0 0.7" TRAIN_SEEDS="0 1"
 	@echo; jq --slurp --raw-output --from-file bin/sweep.jq $(SWEEP)
 endif
 
