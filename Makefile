@@ -294,7 +294,7 @@ upload: ## show what the hub would get as REPO=org/name, and ask
 # Targets were registered before the first run, so that the verdict cannot be argued with.
 
 ifeq ($(origin A),command line)
-compare: .venv/base.installed ## the table; A=eval.json B=eval.json sets any two side by side
+compare: .venv/base.installed ## the table; A=eval.json B=eval.json sets two side by side
 	@bin/compare.sh '$(A)' '$(or $(B),$(BUILD)/eval.json)' $(TARGETS) changed
 else
 compare: $(BUILD)/compare.md

@@ -4,7 +4,7 @@
 #   bin/help.sh MAKEFILE...
 #
 # A head is a line "# == Name: what it is for", a target a line "name: ... ## what it does".
-bold= plain=
+bold='' plain=''
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
     bold=$(printf '\033[1m') plain=$(printf '\033[0m')
 fi
