@@ -85,7 +85,7 @@ data: .venv/base.installed ## fetch rows and prompts, or check those that are th
 	@$(FETCH) $(ROWS) $(if $(ORIGINAL_SUITE),$(SCRIPT))
 	$(if $(ORIGINAL_SUITE),@bin/python py/original_suite.py --script $(SCRIPT) --out $(SUITE))
 
-data/phase33b_suite.json: | $(SCRIPT) .venv/base.installed
+data/phase33b_suite.json: | $(if $(wildcard data/phase33b_suite.json),,$(SCRIPT)) .venv/base.installed
 	@bin/python py/original_suite.py --script $(SCRIPT) --out $@
 
 $(sort $(ROWS) $(SCRIPT) $(filter-out $(ORIGINAL_SUITE),$(SUITE)) $(TOOLS) $(SPECIAL_TOKENS) $(TARGETS) $(CHECKSUM_FILE) $(filter-out base,$(BASELINE))):
@@ -284,7 +284,8 @@ gate: ## fail unless the last verdict is pass; builds nothing
 serve: $(BUILD)/$(SERVED) ## serve the built model over HTTP (EVAL_PORT, else 8080)
 	@bin/server.sh $< $(if $(filter 0,$(EVAL_PORT)),8080,$(EVAL_PORT))
 
-chat: | $(BUILD)/$(SERVED) ## talk to the built model
+chat: ## talk to the built model
+	@[ -d $(BUILD)/$(SERVED) ] || { echo "$(BUILD)/$(SERVED): no model here; make eval makes it" >&2; exit 2; }
 	@bin/python -m mlx_lm chat --model $(BUILD)/$(SERVED) --temp 0 --max-tokens 512 --system-prompt "$$(jq --raw-output .system $(SUITE))"
 
 upload: ## show what the hub would get as REPO=org/name, and ask

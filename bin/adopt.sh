@@ -12,9 +12,7 @@ stop() {
     echo "adopt: $*" >&2
     exit 2
 }
-for file in adapters.safetensors adapter_config.json; do
-    [ -f "$adapters/$file" ] || stop "ADAPTERS=$adapters: no $file there"
-done
+[ -f "$adapters/adapter_config.json" ] || stop "ADAPTERS=$adapters: no adapter_config.json there"
 jq --exit-status --arg type "$3" --argjson layers "$4" --argjson rank "$5" --argjson scale "$6" \
     '.fine_tune_type == $type and .num_layers == $layers
         and ($type == "full" or (.lora_parameters | .rank == $rank and .scale == $scale))' \

@@ -6,7 +6,9 @@
 # CHECKSUMS has a line "SHA256  PATH" for each file, as shasum -a 256 writes it; PATH is where the file
 # lies under URL, which is a repository, a mirror, or a folder (file://, the same tree or all files in
 # one place). A download that breaks off is kept as FILE.part, and the next one goes on from there. A
-# FILE that CHECKSUMS does not list must be there already. Exit status 2: one line for each file amiss.
+# FILE that CHECKSUMS does not list must be there already, and so must one in a folder that it does not
+# name: a misspelt folder would be filled with rows that are not meant. Exit status 2: one line for each
+# file amiss.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 url=${1%/} checksums=$2
@@ -34,6 +36,7 @@ obtain() {
         for attempt in 1 2 3 4; do
             download "$path" "$part"
             status=$?
+            tried=$url/$path
             case $status in
             0) return 0 ;;
             18 | 28 | 52 | 55 | 56 | 92) sleep "$attempt" ;; # cut off: there is more to come
@@ -67,7 +70,7 @@ leave() {
 }
 
 fetch() { # FILE
-    local file=$1 pinned path found bytes tries=1 hint=
+    local file=$1 pinned path found bytes folder tries=1 hint=
     part=$1.part.$$
     pinned=$(awk -v name="${file##*/}" '{ n = split($2, part, "/") } part[n] == name { print $1, $2; exit }' "$checksums" 2>/dev/null)
     path=${pinned#* } pinned=${pinned%% *}
@@ -86,6 +89,12 @@ fetch() { # FILE
         problem "$file: no such file; a key of the config or of the command line names it, and $([ "$url" = none ] && echo DATA_URL=none names no place to fetch it from || echo "CHECKSUMS=$checksums lists no such name to fetch")"
         return
     fi
+    folder=$(basename "$(dirname "$file")")
+    case " ${folders:-$folder} " in *" $folder "*) ;; *)
+        problem "$file: no such file; $checksums has one of that name for another folder ($folders): is DATA misspelt?"
+        return
+        ;;
+    esac
     if ! mkdir -p "$(dirname "$file")" 2>/dev/null || [ ! -w "$(dirname "$file")" ]; then
         problem "$file: cannot be written; make its folder writable"
         return
@@ -98,7 +107,7 @@ fetch() { # FILE
             leave
             case $said in
             "curl: (23)"*) problem "$file: cannot be written ($said); free some disk and run make data, which goes on from there" ;;
-            *) problem "$file: not to be had from $url/$path ($said); DATA_URL takes a mirror or a file:// folder$hint" ;;
+            *) problem "$file: not to be had from $url, neither as $path nor as ${path##*/} ($said); DATA_URL takes a mirror or a file:// folder that has it$hint" ;;
             esac
             return
         fi
@@ -111,13 +120,15 @@ fetch() { # FILE
         bytes=$(wc -c <"$part" | tr -d ' ')
         rm -f "$part"
     done
-    problem "$file: what $url/$path gives ($bytes bytes, sha256 ${found:0:12}...) is not the file that $checksums has (${pinned:0:12}...); nothing was kept: try another DATA_URL"
+    problem "$file: what $tried gives ($bytes bytes, sha256 ${found:0:12}...) is not the file that $checksums has (${pinned:0:12}...); nothing was kept: try another DATA_URL"
 }
 
 part=
 trap leave EXIT
 trap 'exit 130' HUP INT TERM
 amiss=0
+# The last part of each folder that CHECKSUMS names; a file listed without one may lie anywhere.
+folders=$(awk '{ n = split($2, part, "/"); if (n > 1) print part[n - 1] }' "$checksums" 2>/dev/null | sort -u | tr '\n' ' ')
 case $url in
 *://*@*)
     problem "DATA_URL: a password in it would end up in logs; put it into ~/.netrc, which curl reads"

@@ -6,6 +6,9 @@
 rehearse: | $(BUILD)/logs ## the recipe at full size: time, memory and disk
 	@bin/rehearse.sh $(CONFIG) $(BUILD)/rehearsal '$(if $(call gone,$(BASE)),build/demo/base,$(BASE))'
 
+ifneq ($(filter adopt,$(MAKECMDGOALS)),)
+$(if $(wildcard $(ADAPTERS)/adapters.safetensors),,$(error ADAPTERS=$(ADAPTERS): no adapters.safetensors there: name the folder of a training))
+endif
 adopt: | $(BUILD)/preflight.ok ## take ADAPTERS=folder, trained elsewhere, as those of here
 	@bin/adopt.sh '$(ADAPTERS)' $(BUILD) $(FINE_TUNE_TYPE) $(NUM_LAYERS) $(LORA_RANK) $(LORA_SCALE)
 

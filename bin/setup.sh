@@ -78,6 +78,8 @@ for note in .venv/cuda1?.installed; do
 done
 case $group in cuda*)
     [ "$(uname -s)" = Linux ] || stop "MLX=$group is for Linux with an NVIDIA GPU; a Mac needs no MLX="
+    command -v nvidia-smi >/dev/null ||
+        stop "MLX=$group: no NVIDIA driver here (nvidia-smi is not found); install it, or leave MLX= out"
     # All builds of mlx have their library under one name: another one must go first.
     rm -rf .venv/fast_blas .venv/base.installed .venv/cuda1?.installed
     uninstall mlx-cpu mlx-cuda-12 mlx-cuda-13 >>"$log" 2>&1 || true

@@ -109,9 +109,9 @@ export BUILD_FOLDER := $(BUILD)
 export MAKE_PID := $(shell echo $$PPID)
 # portable: MAKEFLAGS of Make 4 is "n --no-print-directory", of 3.81 " --no-print-directory -n".
 DRY_RUN := $(findstring n,$(filter-out --% -I%,$(filter -%,$(MAKEFLAGS)) $(filter-out -% %=%,$(firstword $(MAKEFLAGS)))))
-LOOKING := help setup data upload lint test test-faults lock gate why status verify bench-%
+LOOKING := help setup data chat upload lint test test-faults lock gate why status verify bench-%
 ifneq ($(filter-out $(LOOKING),$(MAKECMDGOALS)),)
-ifneq ($(if $(DRY_RUN),,$(filter-out serve chat plan,$(MAKECMDGOALS))),)
+ifneq ($(if $(DRY_RUN),,$(filter-out serve plan,$(MAKECMDGOALS))),)
 LOCKED := $(shell bin/lock.sh '$(BUILD)' $(MAKE_PID))
 ifneq ($(LOCKED),)
 $(error $(LOCKED))

@@ -92,8 +92,10 @@ def reason(error: Exception) -> str:
     return "no reason given"
 
 
-def download(model: str, revision: str | None, patterns: list[str], local: bool = False) -> Path:
-    """The folder with those files of a hub model; with `local`, if it is all there already.
+def download(
+    key: str, model: str, revision: str | None, patterns: list[str], local: bool = False
+) -> Path:
+    """The folder with those files of the hub model of `key`; with `local`, if all is there already.
 
     Raises ValueError in one line when it is not to be had.
     """
@@ -106,7 +108,7 @@ def download(model: str, revision: str | None, patterns: list[str], local: bool 
     except Exception as error:  # the hub's client raises many kinds; each means the same here
         raise ValueError(
             f"{model}: neither a local folder nor to be had from the hub ({reason(error)});"
-            " mend that, or name a local model directory"
+            f" try again when that is mended, or name a local folder: {key}=/path/to/model"
         ) from error
 
 
@@ -124,7 +126,7 @@ def model_folder(settings: dict, key: str) -> Path:
     entry = read_json(note)
     if entry["asked"] != model:
         raise ValueError(f"{model}: no such model directory, and {note} is of {entry['asked']}")
-    return download(entry["model"], entry["revision"], TOKENIZER_FILES, local=True)
+    return download(key, entry["model"], entry["revision"], TOKENIZER_FILES, local=True)
 
 
 def resolve(settings: dict, key: str) -> dict:
@@ -135,7 +137,7 @@ def resolve(settings: dict, key: str) -> dict:
     model, _, revision = asked.partition("@")
     if note.is_file() and (entry := read_json(note))["asked"] == asked:
         revision = entry["revision"]  # what is gone from the cache comes back as it was
-    folder = download(model, revision or None, TOKENIZER_FILES)
+    folder = download(key, model, revision or None, TOKENIZER_FILES)
     return {"schema": 1, "asked": asked, "model": model, "revision": folder.name}
 
 
@@ -144,7 +146,7 @@ def fetch_weights(settings: dict) -> None:
     from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS  # here: it takes a second, and resolve has none
 
     note = read_json(note_of(settings, "BASE_MODEL"))
-    download(note["model"], note["revision"], DEFAULT_ALLOW_PATTERNS)
+    download("BASE_MODEL", note["model"], note["revision"], DEFAULT_ALLOW_PATTERNS)
 
 
 def main() -> int:

@@ -133,6 +133,7 @@ def page(settings: dict, titles: list[str]) -> str:
     stopped = [entry["id"] for entry in arithmetic + resources if entry["level"] == "fail"]
     if stopped:
         facts.append(f"  Preflight would stop this run: {', '.join(stopped)}.")
+    facts.append("  Not looked at here: rows, prompts, tokenizer; make preflight does that.")
     nothing = [] if titles else ["  Nothing would run: all is up to date."]
     return "\n".join([head, "", *facts, "", *stage_lines(settings, stages, sizes), *nothing])
 

@@ -72,7 +72,7 @@ def web(mirror):
 
 def fetch(url, tmp_path, *names):
     """bin/fetch.sh for files in tmp_path/got, and what it wrote to stderr, as lines."""
-    files = [tmp_path / "got" / name for name in names or ("train.jsonl", "valid.jsonl")]
+    files = [tmp_path / "rows" / name for name in names or ("train.jsonl", "valid.jsonl")]
     command = [ROOT / "bin/fetch.sh", url, tmp_path / "sums", *files]
     run = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
     return run, run.stderr.splitlines()
@@ -80,7 +80,7 @@ def fetch(url, tmp_path, *names):
 
 def got(tmp_path):
     """File name -> content of what was fetched, half-fetched files too."""
-    return {file.name: file.read_bytes() for file in sorted((tmp_path / "got").glob("*"))}
+    return {file.name: file.read_bytes() for file in sorted((tmp_path / "rows").glob("*"))}
 
 
 WHOLE = {Path(name).name: content for name, content in ROWS.items()}
@@ -90,14 +90,14 @@ def test_a_tree_and_a_folder_of_files_are_mirrors(mirror, tmp_path):
     run, _ = fetch(f"file://{mirror}", tmp_path)
     assert run.returncode == 0 and got(tmp_path) == WHOLE
     for name in WHOLE:
-        (tmp_path / "got" / name).unlink()
+        (tmp_path / "rows" / name).unlink()
     run, _ = fetch(f"file://{mirror}/data/rows/", tmp_path)
     assert run.returncode == 0 and got(tmp_path) == WHOLE
 
 
 def test_a_second_fetch_keeps_what_is_there(mirror, tmp_path):
     fetch(f"file://{mirror}", tmp_path)
-    dates = {file: os.stat(file).st_mtime_ns for file in (tmp_path / "got").glob("*")}
+    dates = {file: os.stat(file).st_mtime_ns for file in (tmp_path / "rows").glob("*")}
     run, _ = fetch("file:///nowhere", tmp_path)
     assert run.returncode == 0 and run.stdout.count("there, sha256 as in") == 2
     assert {file: os.stat(file).st_mtime_ns for file in dates} == dates
@@ -131,8 +131,8 @@ def test_a_missing_file_is_one_line_and_the_others_come(mirror, tmp_path):
 
 
 def test_another_file_in_the_place_is_never_overwritten(mirror, tmp_path):
-    (tmp_path / "got").mkdir()
-    (tmp_path / "got/train.jsonl").write_text("mine\n")
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows/train.jsonl").write_text("mine\n")
     run, lines = fetch(f"file://{mirror}", tmp_path)
     assert run.returncode == 2 and len(lines) == 1, lines
     assert "train.jsonl: another file than" in lines[0] and "move it away" in lines[0]
@@ -141,16 +141,24 @@ def test_another_file_in_the_place_is_never_overwritten(mirror, tmp_path):
 
 @pytest.mark.parametrize("left", [b'{"n": 1}\n' * 100, b"rubbish", b'{"n": 1}\n' * 9000])
 def test_half_a_download_is_finished_or_thrown_away(mirror, tmp_path, left):
-    (tmp_path / "got").mkdir()
-    (tmp_path / "got/train.jsonl.part").write_bytes(left)
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows/train.jsonl.part").write_bytes(left)
     run, lines = fetch(f"file://{mirror}", tmp_path)
     assert run.returncode == 0 and got(tmp_path) == WHOLE, lines
+
+
+def test_a_misspelt_folder_is_not_filled_with_other_rows(mirror, tmp_path):
+    command = [ROOT / "bin/fetch.sh", f"file://{mirror}", tmp_path / "sums"]
+    command += [tmp_path / "rowz/train.jsonl"]
+    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2 and "is DATA misspelt?" in run.stderr
+    assert not (tmp_path / "rowz").exists()
 
 
 def test_two_fetches_at_once_do_not_disturb_each_other(web, tmp_path):
     url, _, behaviour = web
     behaviour["cut"] = 20_000  # so that both go on while the other is at work
-    files = [tmp_path / "got/train.jsonl"]
+    files = [tmp_path / "rows/train.jsonl"]
     command = list(map(str, [ROOT / "bin/fetch.sh", url, tmp_path / "sums", *files]))
     two = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [run.communicate(timeout=60)[1] for run in two]
@@ -161,10 +169,10 @@ def test_two_fetches_at_once_do_not_disturb_each_other(web, tmp_path):
 def test_what_an_interrupted_fetch_had_is_gone_on_with(web, tmp_path):
     """Ctrl-C, or a kill: the half file is under no final name, and is not fetched twice."""
     url, requests, behaviour = web
-    (tmp_path / "got").mkdir()
+    (tmp_path / "rows").mkdir()
     dead = subprocess.Popen(["true"])
     dead.wait()
-    (tmp_path / f"got/train.jsonl.part.{dead.pid}").write_bytes(WHOLE["train.jsonl"][:30_000])
+    (tmp_path / f"rows/train.jsonl.part.{dead.pid}").write_bytes(WHOLE["train.jsonl"][:30_000])
     run, lines = fetch(url, tmp_path, "train.jsonl")
     assert run.returncode == 0 and got(tmp_path)["train.jsonl"] == WHOLE["train.jsonl"], lines
     assert [start for _, start in requests] == ["bytes=30000-"]
@@ -172,10 +180,10 @@ def test_what_an_interrupted_fetch_had_is_gone_on_with(web, tmp_path):
 
 
 def test_a_folder_in_the_files_place_is_left_alone(mirror, tmp_path):
-    (tmp_path / "got/train.jsonl").mkdir(parents=True)
+    (tmp_path / "rows/train.jsonl").mkdir(parents=True)
     run, lines = fetch(f"file://{mirror}", tmp_path, "train.jsonl")
     assert run.returncode == 2 and "no regular file" in lines[0]
-    assert list((tmp_path / "got/train.jsonl").iterdir()) == []
+    assert list((tmp_path / "rows/train.jsonl").iterdir()) == []
 
 
 def test_unusable_arguments_are_one_line(mirror, tmp_path):
@@ -189,7 +197,7 @@ def test_unusable_arguments_are_one_line(mirror, tmp_path):
     assert "lists no such name" in said(f"file://{mirror}", "other.jsonl")
     assert "~/.netrc" in said("https://me:secret@example.org", "train.jsonl")
     assert "secret" not in said("https://me:secret@example.org", "train.jsonl")
-    (tmp_path / "got").write_text("no folder")
+    (tmp_path / "rows").write_text("no folder")
     assert "cannot be written" in said(f"file://{mirror}", "train.jsonl")
     (tmp_path / "sums").unlink()
     assert "CHECKSUMS names the list" in said(f"file://{mirror}", "train.jsonl")
@@ -206,8 +214,8 @@ def test_a_connection_that_breaks_goes_on_where_it_broke(web, tmp_path):
 def test_a_server_without_ranges_starts_over(web, tmp_path):
     url, _, behaviour = web
     behaviour["ranges"] = False
-    (tmp_path / "got").mkdir()
-    (tmp_path / "got/train.jsonl.part").write_bytes(WHOLE["train.jsonl"][:900])
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows/train.jsonl.part").write_bytes(WHOLE["train.jsonl"][:900])
     run, lines = fetch(url, tmp_path, "train.jsonl")
     assert run.returncode == 0 and got(tmp_path)["train.jsonl"] == WHOLE["train.jsonl"], lines
 
@@ -217,7 +225,7 @@ def test_a_busy_server_is_asked_again_and_a_download_that_is_whole_is_used(web, 
     behaviour["busy"] = 1
     run, lines = fetch(url, tmp_path, "valid.jsonl")
     assert run.returncode == 0 and got(tmp_path)["valid.jsonl"] == WHOLE["valid.jsonl"], lines
-    (tmp_path / "got/train.jsonl.part").write_bytes(WHOLE["train.jsonl"])
+    (tmp_path / "rows/train.jsonl.part").write_bytes(WHOLE["train.jsonl"])
     run, lines = fetch(url, tmp_path, "train.jsonl")
     assert run.returncode == 0 and got(tmp_path) == WHOLE, lines
 
@@ -229,10 +237,10 @@ def test_no_server_is_one_line(tmp_path):
 
 
 def test_make_data_and_make_eval_fetch_what_is_missing(mirror, tmp_path, make):
-    settings = [f"DATA_URL=file://{mirror}", f"CHECKSUMS={tmp_path}/sums", f"DATA={tmp_path}/got"]
+    settings = [f"DATA_URL=file://{mirror}", f"CHECKSUMS={tmp_path}/sums", f"DATA={tmp_path}/rows"]
     settings += ["SUITE=data/suite.json", f"BUILD={tmp_path}/build"]
     planned = make("-n", "eval", *settings).stdout
-    assert f"bin/fetch.sh 'file://{mirror}' {tmp_path}/sums {tmp_path}/got/train.jsonl" in planned
+    assert f"bin/fetch.sh 'file://{mirror}' {tmp_path}/sums {tmp_path}/rows/train.jsonl" in planned
     run = make("data", *settings)
     assert run.returncode == 0 and got(tmp_path) == WHOLE, run.stderr
     assert "bin/fetch.sh" not in make("-n", "eval", *settings).stdout

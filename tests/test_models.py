@@ -26,7 +26,7 @@ def config_of(tiny_config, tmp_path, **changes):
         line.split("=", 1) for line in tiny_config.read_text().splitlines() if line[:1].isupper()
     )
     settings |= {"BASE_MODEL": "org/base", "REFERENCE_MODEL": "org/reference"}
-    settings |= {"BUILD": tmp_path / "build"} | changes
+    settings |= {"BUILD": tmp_path / "build", "BASELINE": "data/baseline.json"} | changes
     return write_config(tmp_path / "hub.env", **settings)
 
 
