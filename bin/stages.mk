@@ -77,7 +77,7 @@ sweep_after := $(eval_after)
 compare_files := $(filter-out base,$(BASELINE)) bin/compare.sh bin/compare.jq $(addprefix py/,difference.py summary.py files.py)
 manifest_files := $(addprefix py/,manifest.py publish.py chat_format.py files.py models.py settings.py)
 manifest_after := $(if $(OURS),preflight) compare
-report_files := $(addprefix py/,report.py curves.py checkpoints.py difference.py files.py sparkline.py suite.py summary.py report.html.jinja report.md.jinja report.css report.js)
+report_files := $(addprefix py/,report.py curves.py called.py checkpoints.py difference.py files.py score.py sparkline.py suite.py summary.py report.html.jinja report.md.jinja report.css report.js)
 report_after := manifest
 compare_after := eval $(if $(LADDER),ladder) $(if $(filter base,$(BASELINE)),eval_base)
 

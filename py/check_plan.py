@@ -13,6 +13,7 @@ from pathlib import Path
 import mlx.core as mx
 from huggingface_hub.constants import HF_HUB_CACHE
 
+from files import weights_bytes
 from finding import finding, size
 from models import resolved_revision
 from settings import number
@@ -161,7 +162,7 @@ def check_download(base: Path | None, model: dict) -> list[dict]:
     """
     if base and not resolved_revision(base):
         return []
-    here = sum(file.stat().st_size for file in base.glob("*.safetensors")) if base else 0
+    here = weights_bytes(base) if base else 0
     missing = model["base_bytes"] - here
     if missing < 0.01 * model["base_bytes"]:
         return []

@@ -29,6 +29,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def weights_bytes(model: Path) -> int:
+    """Bytes of the model's safetensors files, their headers too."""
+    return sum(file.stat().st_size for file in model.glob("*.safetensors"))
+
+
 def weights_sha256(model: Path) -> str:
     """sha256 over the bytes of the model's safetensors files, in the order of their names."""
     digest = hashlib.sha256()

@@ -16,7 +16,7 @@ from pathlib import Path
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from files import read_json
+from files import read_json, weights_bytes
 from models import TOKENIZER_FILES
 from shapes import build_model, quantized_as
 
@@ -68,12 +68,8 @@ def write_weights(config: dict, out: Path, seed: int = 0) -> None:
         mx.save_safetensors(str(out / file), arrays, {"format": "mlx"})
         weight_map |= dict.fromkeys(arrays, file)
         mx.clear_cache()
-    index = {"metadata": {"total_size": sum_of_sizes(out)}, "weight_map": weight_map}
+    index = {"metadata": {"total_size": weights_bytes(out)}, "weight_map": weight_map}
     (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
-
-
-def sum_of_sizes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def main() -> int:
@@ -94,7 +90,7 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"random_model: {error}", file=sys.stderr)
         return 2
-    print(f"{args.out}: {sum_of_sizes(args.out) / 1e9:.2f} GB of random weights")
+    print(f"{args.out}: {weights_bytes(args.out) / 1e9:.2f} GB of random weights")
     return 0
 
 

@@ -19,11 +19,10 @@ from pathlib import Path
 import mlx.core as mx
 
 from check_plan import BIG, TWIN, on_gpu, output_bytes
-from files import read_json, write_json
+from files import read_json, weights_bytes, write_json
 from finding import size
 from models import hub_name
 from plan import duration, shape
-from random_model import sum_of_sizes
 from settings import load_settings, number
 from shapes import lora_parameters, model_facts, trainable
 
@@ -153,7 +152,7 @@ def table(folder: Path) -> tuple[str, bool]:
             continue
         disk = "-"
         if stage in predicted:
-            measured[stage] = sum_of_sizes(build / OUTPUTS[stage])
+            measured[stage] = weights_bytes(build / OUTPUTS[stage])
             disk = size(measured[stage])
         said = size(predicted[stage]) if stage in predicted else "-"
         time, peak = f"{took[stage]['seconds']:.0f} s", size(took[stage]["peak_bytes"])

@@ -22,12 +22,12 @@ import jinja2
 from checkpoints import losses, read_metrics
 from curves import draw_curves
 from difference import difference
-from files import read_json, sha256_of
+from files import read_json, sha256_of, write_text
+from score import PASS_SCORE
 from sparkline import sparkline
 from suite import read_suite, read_targets
 
 HERE = Path(__file__).resolve().parent
-PASS_SCORE = 0.5  # of a prompt, as score.py has it
 STEPS = {
     "base": "the untuned base",
     "adapter": "base and adapter",
@@ -206,9 +206,7 @@ def main() -> int:
     try:
         pages = render(gather(args))
         for file, text in zip((args.out, args.markdown), pages, strict=True):
-            staging = file.with_name(file.name + ".tmp")
-            staging.write_text(text, encoding="utf-8")
-            staging.replace(file)
+            write_text(file, text)
     except (ValueError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2

@@ -9,8 +9,8 @@ import pytest
 
 import rehearse
 from conftest import ROOT, stages, write_config
-from files import read_json
-from random_model import sum_of_sizes, write_weights
+from files import read_json, weights_bytes
+from random_model import write_weights
 from shapes import model_facts
 
 SETTINGS = {
@@ -53,7 +53,7 @@ def random_model(tmp_path, tiny_model, config):
 def test_a_random_model_has_the_shape_and_the_predicted_size(tmp_path, tiny_model, config):
     folder = random_model(tmp_path, tiny_model, config)
     predicted = model_facts(config, SETTINGS)["base_bytes"]
-    assert sum_of_sizes(folder) == pytest.approx(predicted, rel=0.05)  # headers count at this size
+    assert weights_bytes(folder) == pytest.approx(predicted, rel=0.05)  # headers count at this size
     said = run("-m", "mlx_lm", "generate", "--model", folder, "--prompt", "Hi", "--max-tokens", 3)
     assert "Generation: 3 tokens" in said
 

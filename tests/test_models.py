@@ -22,16 +22,10 @@ def models(tiny_model, tmp_path):
 
 def config_of(tiny_config, tmp_path, **changes):
     """The tiny experiment with its models on the hub, and a build folder of its own."""
-    settings = dict(
-        line.split("=", 1) for line in tiny_config.read_text().splitlines() if line[:1].isupper()
-    )
+    settings = load_settings(tiny_config)
     settings |= {"BASE_MODEL": "org/base", "REFERENCE_MODEL": "org/reference"}
     settings |= {"BUILD": tmp_path / "build", "BASELINE": "data/baseline.json"} | changes
     return write_config(tmp_path / "hub.env", **settings)
-
-
-def config_value(config, key):
-    return dict(line.split("=", 1) for line in config.read_text().splitlines() if "=" in line)[key]
 
 
 def weights(asked):
@@ -145,7 +139,7 @@ def test_a_revision_can_be_named(models, tiny_config, tmp_path):
         config = config_of(tiny_config, tmp_path, BASE_MODEL=f"org/base@{note['revision']}")
         assert resolve(config, environment).returncode == 0
         named = json.loads((tmp_path / "note.json").read_text())
-        assert named == note | {"asked": config_value(config, "BASE_MODEL")}
+        assert named == note | {"asked": load_settings(config)["BASE_MODEL"]}
         assert not any(path.endswith("revision/main") for _, path in asked)
 
 
