@@ -20,8 +20,7 @@ jq --exit-status --arg type "$3" --argjson layers "$4" --argjson rank "$5" --arg
     stop "$adapters/adapter_config.json: not of this config (FINE_TUNE_TYPE=$3, NUM_LAYERS=$4, LORA_RANK=$5, LORA_SCALE=$6)"
 
 bin/sha256.sh "$adapters/adapters.safetensors" >"$build/adopted"
-bin/stages.sh begin train "$build/adapters"
+bin/stages.sh begin train "$build/adapters" "those of $adapters"
 rm -rf "$build/adapters.tmp"
 cp -R "$adapters" "$build/adapters.tmp"
-bin/stages.sh finish train "$build/adapters"
-echo "$build/adapters: those of $adapters"
+bin/stages.sh finish train "$build/adapters" eval

@@ -37,8 +37,8 @@ for name in $names; do
     kilobytes=$(du -sk "$path" | cut -f1)
     rm -rf "$path"
     freed=$((freed + kilobytes))
-    echo "clean: removed $path ($((kilobytes / 1024)) MB)"
+    echo "clean: removed $path ($((kilobytes * 1024 / 1000000)) MB)"
 done
 rm -f "$build/.lock"
 [ "$what" = models ] || rmdir "$build" 2>/dev/null || true
-echo "clean: freed $((freed / 1024)) MB in $build"
+echo "clean: freed $((freed * 1024 / 1000000)) MB in $build"

@@ -96,7 +96,7 @@ if [ "$group" = base ]; then
     fi || stop "$python cannot make a virtual environment (on Debian: apt-get install python3-venv); see $log"
 fi
 
-echo "setup: installing $lock into .venv ..." >&2
+[ -n "${QUIET:-}" ] || echo "setup: installing $lock into .venv ..." >&2
 flags=
 [ "$group" = embedded ] && flags=--no-deps
 install_packages "$flags" >>"$log" 2>&1 ||

@@ -2,36 +2,6 @@
 # stage before it (_after), reads has another value or content than when it was made. Dates do not
 # count: bin/stages.sh keeps what each stage was made of in $(BUILD)/made.
 
-EMBEDDED := $(filter build/demo/base,$(BASE_MODEL))
-EXPANDED := $(if $(filter 1,$(EXPAND_TURNS)),$(BUILD)/data)
-OURS := $(filter none,$(EVAL_URL))
-FUSED := $(if $(filter 1,$(LOW_MEMORY)),,$(BUILD)/fused)
-LADDER := $(if $(OURS),$(if $(filter -1,$(LADDER_ROWS)),,$(BUILD)/ladder.json))
-ON_CPU := $(if $(MLX)$(wildcard .venv/cuda1?.installed),,$(filter Linux,$(shell uname -s)))
-SERVED := $(if $(ON_CPU),$(if $(filter 1,$(EVAL_EXACT)),q5,q5-float32),q5)
-BASELINE_FILE := $(if $(filter base,$(BASELINE)),$(BUILD)/eval_base.json,$(BASELINE))
-CHECKSUM_FILE := $(filter-out none,$(CHECKSUMS))
-ROWS := $(DATA)/train.jsonl $(DATA)/valid.jsonl
-ORIGINAL_SUITE := $(filter data/phase33b_suite.json,$(SUITE))
-LOCKFILE := py/requirements.lock
-
-# A model is a folder, or a name on the hub: then its note in the build folder has the revision. What a
-# stage reads of it are the files of the kinds named, or that note.
-hub_note = $(if $(filter build/demo/base,$($(1)))$(wildcard $($(1))/.),,$(BUILD)/$(2))
-BASE_NOTE := $(call hub_note,BASE_MODEL,base_model.json)
-REFERENCE_NOTE := $(call hub_note,REFERENCE_MODEL,reference_model.json)
-at_home = $(patsubst ~/%,$(HOME)/%,$(1))
-HUB := $(call at_home,$(or $(HF_HUB_CACHE),$(HUGGINGFACE_HUB_CACHE),$(or $(HF_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/huggingface)/hub))
-$(if $(findstring ',$(HUB)),$(error HF_HOME or HF_HUB_CACHE has a quote in it: $(HUB)))
-export HF_HUB_CACHE := $(HUB)
-snapshot = $(HUB)/models--$(subst /,--,$(firstword $(subst @, ,$(1))))/snapshots/$(shell jq --raw-output .revision $(2) 2>/dev/null || echo REVISION)
-BASE = $(if $(BASE_NOTE),$(call snapshot,$(BASE_MODEL),$(BASE_NOTE)),$(call at_home,$(BASE_MODEL)))
-REFERENCE = $(if $(REFERENCE_NOTE),$(call snapshot,$(REFERENCE_MODEL),$(REFERENCE_NOTE)),$(call at_home,$(REFERENCE_MODEL)))
-# FORCE where a model is not in its folder, whose path may hold spaces.
-gone = $(if $(wildcard $(subst $(empty) ,\ ,$(1))/config.json),,FORCE)
-model_files = $(or $(2),$(if $(EMBEDDED),,$(foreach kind,$(3),$(wildcard $(1)/*.$(kind)))))
-BASE_FILES := $(call model_files,$(BASE_MODEL),$(BASE_NOTE),json jinja txt model safetensors)
-
 base_model_keys := $(if $(BASE_NOTE),BASE_MODEL)
 reference_model_keys := $(if $(REFERENCE_NOTE),REFERENCE_MODEL)
 
@@ -107,8 +77,6 @@ export BUILD_FOLDER := $(BUILD)
 # Goals that only look need not know what is stale, and take no lock; who serves a model takes it
 # when something has to be built (bin/stages.sh begin).
 export MAKE_PID := $(shell echo $$PPID)
-# portable: MAKEFLAGS of Make 4 is "n --no-print-directory", of 3.81 " --no-print-directory -n".
-DRY_RUN := $(findstring n,$(filter-out --% -I%,$(filter -%,$(MAKEFLAGS)) $(filter-out -% %=%,$(firstword $(MAKEFLAGS)))))
 LOOKING := help setup data chat upload lint test test-faults lock gate why status verify bench-%
 ifneq ($(filter-out $(LOOKING),$(MAKECMDGOALS)),)
 ifneq ($(if $(DRY_RUN),,$(filter-out serve plan,$(MAKECMDGOALS))),)
@@ -122,7 +90,11 @@ ifeq ($(filter checked,$(STALE)),)
 $(error bin/stages.sh could not tell what has changed since the last build)
 endif
 endif
-stale = $(if $(filter $(1),$(STALE)),FORCE)
+# The outputs of stale stages depend on FORCE.
+$(foreach pair,$(STAGES),$(if $(filter $(firstword $(subst =, ,$(pair))),$(STALE)),$(eval $(lastword $(subst =, ,$(pair))): FORCE)))
+# Asked for again, too, when preflight has to read a snapshot that is gone from the hub's cache.
+$(BUILD)/base_model.json: $(if $(filter preflight,$(STALE)),$(call gone,$(BASE)))
+$(BUILD)/reference_model.json: $(if $(filter preflight,$(STALE)),$(call gone,$(REFERENCE)))
 
 # Models may be missing, after clean-build say, and are not made again as long as what was made
 # from them is up to date. Nothing here gains from running side by side.

@@ -2,11 +2,14 @@
 # What has to be made again? Contents decide, not dates.
 #
 #   bin/stages.sh stale              names of the stages whose settings or files have changed
-#   bin/stages.sh begin STAGE OUT    a stage begins: note what it is made of
-#   bin/stages.sh finish STAGE OUT   it is whole: OUT.tmp becomes OUT, and the note is kept
-#   bin/stages.sh why                what made each stage stale
+#   bin/stages.sh begin STAGE OUT TITLE   a stage begins: say so, note what it is made of
+#   bin/stages.sh finish STAGE OUT NEXT   it is whole: OUT.tmp becomes OUT, the note is kept;
+#                                         say how large, how long, and the next goal
+#   bin/stages.sh done OUT                say so if this make had nothing to do
+#   bin/stages.sh why                     what made each stage stale
 #
-# The Makefile sets STAGE_TABLE, a description of the stages (see stages.awk), and BUILD_FOLDER, theirs. A
+# Make sets STAGE_TABLE, a description of the stages (see stages.awk), BUILD_FOLDER, theirs, MAKE_PID, and
+# QUIET and AS_ASKED for what is said. made/latest has the make and the time of the last begin. A
 # file is read again only when its size or dates have changed: made/hashes keeps sha256 by size
 # and dates, so that gigabytes of weights cost one stat.
 set -euo pipefail
@@ -26,7 +29,7 @@ stop() {
     exit 2
 }
 
-[ "$1" = finish ] || files=$(awk '{ n = split($0, stage, ";"); for (i = 1; i <= n; i++) { split(stage[i], part, "|"); m = split(part[4], file, " ")
+[ "$1" = finish ] || [ "$1" = done ] || files=$(awk '{ n = split($0, stage, ";"); for (i = 1; i <= n; i++) { split(stage[i], part, "|"); m = split(part[4], file, " ")
     for (j = 1; j <= m; j++) if (!seen[file[j]]++) print file[j] } }' <<<"$STAGE_TABLE" | stat_files)
 hashes=$cache
 [ -f "$cache" ] || hashes=/dev/null
@@ -55,7 +58,19 @@ ask() { # stages.awk; reads the files whose content it says it does not know, an
     [ "$hashes" = "$cache" ] || rm -f "$hashes"
 }
 
-stage=${2:-} out=${3:-}
+say() { [ -n "${QUIET:-}" ] || printf '%s\n' "$@"; }
+
+title() { # bold on a terminal, unless someone has asked for no colour
+    if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then say "" $'\033[1m'"$1"$'\033[0m'; else say "" "$1"; fi
+}
+
+elapsed() { # since the stage began
+    local seconds
+    seconds=$(($(date +%s) - $(cut -d ' ' -f 2 "$latest")))
+    if [ "$seconds" -lt 120 ]; then echo "$seconds s"; else echo "$((seconds / 60)) min $((seconds % 60)) s"; fi
+}
+
+stage=${2:-} out=${3:-} latest=$BUILD_FOLDER/made/latest
 stamp=$(dirname "$out")/made/$stage
 case $1 in
 stale | why)
@@ -65,6 +80,8 @@ begin)
     said=$(bin/lock.sh "$BUILD_FOLDER" "$MAKE_PID")
     [ -z "$said" ] || stop "$said"
     mkdir -p "$BUILD_FOLDER/made" "$(dirname "$stamp")"
+    title "== $stage: $4"
+    echo "$MAKE_PID $(date +%s)" >"$latest"
     ask "$stage" >"$stamp.new"
     case $(head -1 "$stamp.new") in otherwise*)
         stop "$stage: another make has changed what it is made of ($(head -1 "$stamp.new" | cut -d ' ' -f 2)); run make again"
@@ -80,5 +97,17 @@ finish)
         mv "$out.tmp" "$out"
     fi
     mv "$stamp.new" "$stamp"
+    made="$out: $(bin/size.sh "$out"), $(elapsed)"
+    next="next: make ${4:-}${AS_ASKED:+ }${AS_ASKED:-}"
+    if [ -z "${4:-}" ] || [ "${MAKELEVEL:-1}" -gt 1 ]; then
+        say "$made" # of a make within another: what comes next is for that one to say
+    elif [ $((${#made} + ${#next})) -lt 78 ]; then
+        say "$made; $next"
+    else
+        say "$made" "$next"
+    fi
+    ;;
+done)
+    [ "$(cut -d ' ' -f 1 "$latest" 2>/dev/null)" = "$MAKE_PID" ] || say "Nothing to do: $2 is up to date."
     ;;
 esac

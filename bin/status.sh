@@ -20,7 +20,7 @@ while IFS='|' read -r stage output reason; do
     fi
     size=- date=-
     if [ -e "$output" ]; then
-        size=$(du -sk "$output" | awk '{ printf ($1 > 1000000 ? "%.1f GB" : "%.1f MB"), $1 / ($1 > 1000000 ? 1048576 : 1024) }')
+        size=$(bin/size.sh "$output")
         # shellcheck disable=SC2012  # one known name, for its date
         date=$(LC_ALL=C ls -ldn "$output" | awk '{ print $6, $7, $8 }')
     fi

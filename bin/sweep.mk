@@ -11,12 +11,12 @@ TEMPERATURES ?= $(EVAL_TEMPERATURE)
 # At temperature 0 nothing is drawn: one seed says all.
 SWEEP = $(foreach t,$(TEMPERATURES),$(foreach s,$(if $(filter 0 0.0,$(t)),$(firstword $(SEEDS)),$(SEEDS)),$(BUILD)/sweep/seed-$(s)-temperature-$(t).json))
 
-$(BUILD)/sweep/seed-%.json: $(call stale,sweep) | $(SUITE) $(TARGETS) $(BUILD)/logs $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5)
+$(BUILD)/sweep/seed-%.json: $(if $(filter sweep,$(STALE)),FORCE) | $(SUITE) $(TARGETS) $(BUILD)/logs $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5)
 	@mkdir -p $(@D)
-	$(call begin,sweep,sweep: $(if $(OURS),$(BUILD)/$(SERVED),$(EVAL_URL)) with seed $*)
+	@bin/stages.sh begin sweep $@ "$(if $(OURS),$(BUILD)/$(SERVED),$(EVAL_URL)) with seed $*"
 	$(LOG) $(BUILD)/logs/sweep.log $(EVALUATE) --seed $(word 1,$(subst -temperature-, ,$*)) --temperature $(word 2,$(subst -temperature-, ,$*)) \
 		--experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@
-	$(call finish,sweep)
+	@bin/stages.sh finish sweep $@
 
 ifneq ($(strip $(TRAIN_SEEDS)),)
 sweep:

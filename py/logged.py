@@ -1,12 +1,13 @@
 """Run a command so that its progress bars stay live in a terminal and a plain log is kept.
 
-    python logged.py [--discard PATH] LOG COMMAND...
+    python logged.py [--quiet] [--discard PATH] LOG COMMAND...
 
 A program that writes to a pipe draws no bars, so in a terminal the command gets a terminal of
 its own (a pty), and what it writes is passed on as it comes. The log holds the same lines as
 plain text: no colour codes, and of a line that was drawn over and over only its last state.
-Outside a terminal the output is plain too: mlx-lm writes colours even to a pipe. Of a traceback the
-log has all and the screen its last line.
+Outside a terminal the output is plain too: mlx-lm writes colours even to a pipe; with NO_COLOR it has
+none in a terminal either. Of a traceback the log has all and the screen its last line. With --quiet
+nothing is shown but, when the command fails, its last line.
 
 The exit status is the command's. Ctrl-C, TERM and HUP reach the command, and it ends when whoever
 started this program is gone. When it fails, PATH, half written, is removed, and a full disk is
@@ -38,6 +39,8 @@ FULL = 10_000_000  # bytes; with less left, a failure is the disk's
 TRACEBACK = b"Traceback (most recent call last):"
 MORE = re.compile(rb"Traceback |During handling of|The above exception")
 # CSI sequences (colours, cursor moves) and OSC sequences (titles, links)
+COLOUR = re.compile(rb"\x1b\[[0-9;:]*m")
+UNFINISHED = re.compile(rb"\x1b(?:\[[0-9;:]*)?\Z")
 ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 
@@ -69,13 +72,28 @@ def screen(write):
     return show
 
 
-def copy_output(source: int, log, check) -> None:
+def without_colour(write):
+    """A function that passes bytes to `write` as they come, colours left out."""
+    held = b""  # the beginning of a sequence whose end is still to come
+
+    def show(data: bytes) -> None:
+        nonlocal held
+        data = COLOUR.sub(b"", held + data)
+        held = data[start.start() :] if (start := UNFINISHED.search(data)) else b""
+        write(data[: len(data) - len(held)])
+
+    return show
+
+
+def copy_output(source: int, log, check, quiet: bool) -> None:
     """Pass what comes from `source` to stdout, and whole lines to `log` as plain text.
 
-    `check` is called every second in which nothing comes.
+    `check` is called every second in which nothing comes; `quiet` shows nothing.
     """
     live = sys.stdout.isatty()
-    show = screen(lambda data: write_all(sys.stdout.fileno(), data))
+    show = screen(lambda data: quiet or write_all(sys.stdout.fileno(), data))
+    if os.environ.get("NO_COLOR"):
+        show = without_colour(show)
     pending = b""
     while True:
         if not select.select([source], [], [], 1)[0]:
@@ -135,7 +153,7 @@ def drop_broken_kernels(since: float | None = None) -> None:
                 library.unlink()
 
 
-def run_logged(log_path: str, command: list[str]) -> int:
+def run_logged(log_path: str, command: list[str], quiet: bool) -> int:
     """Run `command`, write its output to `log_path`, return its exit status (128+N if killed)."""
     source, sink = open_channel()
     with open(log_path, "wb") as log:
@@ -154,9 +172,15 @@ def run_logged(log_path: str, command: list[str]) -> int:
             if os.getppid() != parent:
                 process.terminate()
 
-        copy_output(source, log, check)
+        copy_output(source, log, check, quiet)
         status = process.wait()
     return 128 - status if status < 0 else status
+
+
+def last_line(log_path: str) -> str:
+    """What the command said last."""
+    lines = Path(log_path).read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "")
 
 
 def record_time(log_path: str, seconds: float) -> None:
@@ -172,6 +196,7 @@ def record_time(log_path: str, seconds: float) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quiet", action="store_true", help="show nothing but what is wrong")
     parser.add_argument("--discard", type=Path, help="remove this when the command fails")
     parser.add_argument("log", help="where the plain text goes")
     parser.add_argument("command", nargs=argparse.REMAINDER)
@@ -179,7 +204,7 @@ def main() -> int:
     stage, started, clock = Path(args.log).stem, time.monotonic(), time.time()
     try:
         drop_broken_kernels()
-        status = run_logged(args.log, args.command)
+        status = run_logged(args.log, args.command, args.quiet)
         if status > 128:
             drop_broken_kernels(clock)
         if status == 0:
@@ -188,6 +213,8 @@ def main() -> int:
         full = shutil.disk_usage(Path(args.log).parent).free < FULL
         if args.discard and args.discard.is_dir():
             shutil.rmtree(args.discard)
+        if args.quiet:
+            print(last_line(args.log), file=sys.stderr)
     except OSError as error:
         print(f"logged: {error.strerror}: {error.filename}", file=sys.stderr)
         return 2

@@ -1,8 +1,8 @@
 """`make plan`: what will run, how long it took last time on this machine, what it will write.
 
-    make --dry-run eval | (titles of the stages) | python plan.py --config CONFIG
+    make --dry-run eval | (names of the stages) | python plan.py --config CONFIG
 
-Reads from standard input the titles of the stages that make would run, one a line.
+Reads from standard input the names of the stages that make would run, one a line.
 """
 
 import argparse
@@ -29,18 +29,18 @@ from shapes import model_facts
 
 SHAPES = Path(__file__).resolve().parent.parent / "data/shapes"
 
-# (the stage's log, how its title begins, its output under BUILD)
-STAGES = (
-    ("preflight", "preflight:", "preflight.json"),
-    ("data", "data:", "data"),
-    ("train", "train:", "adapters"),
-    ("fuse", "fuse:", "fused"),
-    ("quantize", "quantize:", "q5"),
-    ("twin", "twin:", "q5-float32"),
-    ("ladder", "ladder:", "ladder.json"),
-    ("eval", "evaluate: {BUILD}/", "eval.json"),
-    ("eval_base", "evaluate: the untuned base", "eval_base.json"),
-)
+# stage -> its output under BUILD
+STAGES = {
+    "preflight": "preflight.json",
+    "data": "data",
+    "train": "adapters",
+    "fuse": "fused",
+    "quantize": "q5",
+    "twin": "q5-float32",
+    "ladder": "ladder.json",
+    "eval": "eval.json",
+    "eval_base": "eval_base.json",
+}
 
 
 def last_times(path: Path) -> dict[str, float]:
@@ -63,15 +63,14 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def stages_of(settings: dict, titles: list[str]) -> dict[str, tuple[str, bool]]:
+def stages_of(settings: dict, to_run: list[str]) -> dict[str, tuple[str, bool]]:
     """Stage -> (its output under BUILD, will it run?), of those that this config has."""
     build = Path(settings["BUILD"])
-    stages = {}
-    for stage, title, output in STAGES:
-        runs = any(line.startswith(title.format(**settings)) for line in titles)
-        if runs or (build / output).exists():
-            stages[stage] = output, runs
-    return stages
+    return {
+        stage: (output, stage in to_run)
+        for stage, output in STAGES.items()
+        if stage in to_run or (build / output).exists()
+    }
 
 
 def stage_lines(settings: dict, stages: dict, sizes: dict[str, int]) -> list[str]:
@@ -103,8 +102,8 @@ def shape(settings: dict) -> tuple[dict, Path | None]:
         return read_json(known / "config.json"), None
 
 
-def page(settings: dict, titles: list[str]) -> str:
-    """The whole page. Raises ValueError for input that can't be used."""
+def page(settings: dict, to_run: list[str]) -> str:
+    """The whole page; `to_run` are names of stages. Raises ValueError for input that can't be used."""
     check_settings(settings)
     config, folder = shape(settings)
     model = with_twin(model_facts(config, settings))
@@ -115,7 +114,7 @@ def page(settings: dict, titles: list[str]) -> str:
     checkpoints = number(settings, "ITERS") // number(settings, "SAVE_EVERY") + 1
     adapters = 4 * model["trainable_parameters"] * checkpoints  # float32
     sizes = output_bytes(settings, model) | {"adapters": adapters}
-    stages = stages_of(settings, titles)
+    stages = stages_of(settings, to_run)
     to_write = {
         output: sizes[output] for output, runs in stages.values() if runs & (output in sizes)
     }
@@ -134,7 +133,7 @@ def page(settings: dict, titles: list[str]) -> str:
     if stopped:
         facts.append(f"  Preflight would stop this run: {', '.join(stopped)}.")
     facts.append("  Not looked at here: rows, prompts, tokenizer; make preflight does that.")
-    nothing = [] if titles else ["  Nothing would run: all is up to date."]
+    nothing = [] if to_run else ["  Nothing would run: all is up to date."]
     return "\n".join([head, "", *facts, "", *stage_lines(settings, stages, sizes), *nothing])
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -175,5 +176,4 @@ def built(tiny_config, make):
 
 def stages(output: str) -> list[str]:
     """Names of the stages that a make run, or a dry run, announced."""
-    lines = [line.replace('echo; echo "', "") for line in output.splitlines()]
-    return [line.split()[1].strip(":") for line in lines if line.startswith("== ")]
+    return re.findall(r"^(?:== |bin/stages.sh begin )(\w+)", output, re.MULTILINE)

@@ -7,7 +7,7 @@ import subprocess
 
 from conftest import ROOT, clean_environment
 
-FILES = ["Makefile", "bin/rehearse.mk", "bin/sweep.mk", "bin/develop.mk"]
+FILES = ["Makefile", *(f"bin/{name}.mk" for name in ("look", "use", "sweep", "rehearse", "develop"))]
 
 
 def listed(make) -> list[str]:

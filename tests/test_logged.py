@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from conftest import ROOT, wait_for
-from logged import plain, screen
+from logged import plain, screen, without_colour
 
 LOGGED = [sys.executable, str(ROOT / "py/logged.py")]
 IS_TERMINAL = "import sys; print(sys.stdout.isatty())"
@@ -141,3 +141,43 @@ def test_the_command_ends_with_whoever_started_it(tmp_path):
         return False
 
     wait_for(gone)
+
+
+def in_terminal(tmp_path, code: str, *options, **environment) -> bytes:
+    """What a terminal gets to see of a command that runs `code`."""
+    master, slave = pty.openpty()
+    command = [*LOGGED, *options, tmp_path / "log", sys.executable, "-c", code]
+    subprocess.run(command, stdout=slave, timeout=30, env=os.environ | environment)
+    os.write(slave, b"END")
+    os.close(slave)
+    seen = b""
+    while not seen.endswith(b"END"):
+        seen += os.read(master, 1000)
+    os.close(master)
+    return seen.removesuffix(b"END")
+
+
+def test_a_terminal_has_no_colours_with_no_color(tmp_path):
+    code = r"print('\x1b[1;32mgreen\x1b[0m\r\x1b[2Kdone')"
+    assert b"\x1b[1;32mgreen" in in_terminal(tmp_path, code, NO_COLOR="")
+    assert in_terminal(tmp_path, code, NO_COLOR="1").startswith(b"green\r\x1b[2Kdone")
+
+
+def test_a_colour_that_comes_in_pieces_is_left_out_too():
+    seen = []
+    show = without_colour(seen.append)
+    for part in (b"\x1b[1;3", b"2mgreen\x1b", b"[0m", b"\r\x1b[2K", b"done\x1b[33m\n"):
+        show(part)
+    assert b"".join(seen) == b"green\r\x1b[2Kdone\n"
+
+
+def test_quiet_shows_nothing_but_a_failure(tmp_path):
+    assert in_terminal(tmp_path, "print('at work')", "--quiet") == b""
+    assert (tmp_path / "log").read_text() == "at work\n"
+    code = "import sys; print('at work'); print('train: 1 is no rate'); sys.exit(2)"
+    run = subprocess.run(
+        [*LOGGED, "--quiet", tmp_path / "log", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", "train: 1 is no rate\n")

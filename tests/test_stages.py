@@ -13,9 +13,9 @@ import pytest
 from conftest import ROOT, clean_environment, stages
 from faults import disturb
 
-ALL = ["preflight", "train", "fuse", "quantize", "twin", "ladder", "eval", "base"]
-TRAINED = ALL[1:-1]
-# setting -> what `make -n eval` would run; base is the evaluation of the untuned base
+ALL = ["preflight", "data", "train", "fuse", "quantize", "twin", "ladder", "eval", "eval_base"]
+TRAINED = ALL[2:-1]
+# setting -> what `make -n eval` would run
 SETTINGS = {
     "EXPERIMENT=other": ["preflight", "eval"],
     "REFERENCE_MODEL=data/demo": ["preflight"],
@@ -56,13 +56,13 @@ SETTINGS = {
     "Q_GROUP_SIZE=32": ["preflight", *TRAINED[2:]],
     "LOW_MEMORY=1": ["preflight"],
     "LADDER_ROWS=3": ["ladder"],
-    "SUITE=data/suite.json": ["preflight", "eval", "base"],
-    "TARGETS=data/../data/baseline.json": ["eval", "base"],
+    "SUITE=data/suite.json": ["preflight", "eval", "eval_base"],
+    "TARGETS=data/../data/baseline.json": ["eval", "eval_base"],
     "BASELINE=data/baseline.json": [],
-    "EVAL_TEMPERATURE=0.5": ["eval", "base"],
-    "EVAL_SEED=1": ["eval", "base"],
-    "EVAL_MAX_TOKENS=9": ["eval", "base"],
-    "EVAL_CONCURRENCY=2": ["eval", "base"],
+    "EVAL_TEMPERATURE=0.5": ["eval", "eval_base"],
+    "EVAL_SEED=1": ["eval", "eval_base"],
+    "EVAL_MAX_TOKENS=9": ["eval", "eval_base"],
+    "EVAL_CONCURRENCY=2": ["eval", "eval_base"],
     "EVAL_TIMEOUT=5": [],
     "EVAL_PORT=9000": [],
     "EVAL_MODEL=x": ["eval"],
@@ -74,7 +74,7 @@ ELSEWHERE = {"DATA", "BASE_MODEL", "EVAL_URL", "BUILD", "EVAL_EXACT"}
 FILES = {
     "data/demo/train.jsonl": ["preflight", *TRAINED],
     "data/demo/valid.jsonl": ["preflight", *TRAINED],
-    "py/requirements.lock": ALL,
+    "py/requirements.lock": ["preflight", *TRAINED, "eval_base"],
     "py/preflight.py": ["preflight"],
     "py/check_rows.py": ["preflight"],
     "py/follow.py": TRAINED,
@@ -82,20 +82,20 @@ FILES = {
     "py/loss.py": TRAINED,
     "py/served.py": ["preflight", *TRAINED[2:]],
     "py/ladder.py": ["ladder"],
-    "py/evaluate.py": ["eval", "base"],
-    "py/score.py": ["preflight", "eval", "base"],
-    "py/summary.py": ["eval", "base"],
+    "py/evaluate.py": ["eval", "eval_base"],
+    "py/score.py": ["preflight", "eval", "eval_base"],
+    "py/summary.py": ["eval", "eval_base"],
     "py/difference.py": [],
-    "bin/server.sh": ["eval", "base"],
+    "bin/server.sh": ["eval", "eval_base"],
     "bin/compare.jq": [],
     "py/plot.py": [],
     "py/report.py": [],
     "py/plan.py": [],
     "README.md": [],
     "py/requirements-dev.lock": [],
-    "BASE/model.safetensors": [*TRAINED, "base"],
-    "BASE/tokenizer.json": ALL,
-    "BASE/config.json": ALL,
+    "BASE/model.safetensors": [*TRAINED, "eval_base"],
+    "BASE/tokenizer.json": ["preflight", *TRAINED, "eval_base"],
+    "BASE/config.json": ["preflight", *TRAINED, "eval_base"],
     "BASE/notes.md": [],
     "CONFIG": [],  # a comment
 }
@@ -121,14 +121,9 @@ def clone(built, tmp_path_factory):
 
 
 def would_run(dry) -> list[str]:
+    """Of the stages of a dry run, those in ALL: the others are made in a second."""
     assert dry.returncode == 0, dry.stderr
-    names, seen = stages(dry.stdout), []
-    for name in names:
-        seen.append(("base" if "eval" in seen else "eval") if name == "evaluate" else name)
-    untuned = "evaluate: the untuned base" in dry.stdout and "evaluate" in names
-    if untuned and names.count("evaluate") == 1:
-        seen[seen.index("eval")] = "base"
-    return seen
+    return [name for name in stages(dry.stdout) if name in ALL]
 
 
 def same(found: list[str], expected: list[str]) -> bool:
@@ -199,7 +194,7 @@ def test_status_has_every_stage_and_the_scores(clone):
         ("eval_base", "up to date"),
     ):
         line = next(line for line in said.splitlines() if line.startswith(f"{stage} "))
-        assert state in line and " MB " in line
+        assert state in line and (" MB " in line or " kB " in line)
     assert "eval " in said and "strict" in said and "training   loss" in said
 
 
@@ -365,7 +360,7 @@ def small(tmp_path):
 
     ask.keys = keys
     for stage in ("first", "second"):
-        ask("begin", stage, f"{tmp_path}/build/{stage}")
+        ask("begin", stage, f"{tmp_path}/build/{stage}", "a title")
         (tmp_path / f"build/{stage}.tmp").write_text(stage)
         ask("finish", stage, f"{tmp_path}/build/{stage}")
     return tmp_path, ask
@@ -378,6 +373,7 @@ def test_what_is_noted_is_up_to_date(small):
     assert sorted(p.name for p in (folder / "build/made").iterdir()) == [
         "first",
         "hashes",
+        "latest",
         "second",
     ]
 
@@ -399,7 +395,7 @@ def test_a_note_that_was_interrupted_leaves_the_stage_stale(small):
     folder, ask = small
     ask.keys["K"] = "2"
     assert ask("stale").split() == ["first", "second"]
-    ask("begin", "first", f"{folder}/build/first")
+    ask("begin", "first", f"{folder}/build/first", "a title")
     ask.keys["K"] = "1"
     assert ask("stale").split() == []  # nothing has been replaced yet
     (folder / "build/made/first").unlink()
@@ -410,4 +406,4 @@ def test_a_stage_is_not_made_of_what_another_make_has_changed(small):
     folder, ask = small
     ask.keys["K"] = "2"
     with pytest.raises(AssertionError, match="second: another make has changed what it is made of"):
-        ask("begin", "second", f"{folder}/build/second")
+        ask("begin", "second", f"{folder}/build/second", "a title")
