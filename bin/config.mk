@@ -39,7 +39,7 @@ DRY_RUN := $(findstring n,$(SHORT_FLAGS))
 export QUIET := $(findstring s,$(SHORT_FLAGS))
 HUSH := $(if $(QUIET),>/dev/null)
 # The next command, as a stage names it at its end, is of the same settings.
-export AS_ASKED := $(addprefix CONFIG=,$(filter-out phase40.env,$(CONFIG)))$(foreach key,$(filter $(KEYS),$(ON_COMMAND_LINE)), $(key)=$($(key)))
+export AS_ASKED := $(strip $(addprefix CONFIG=,$(filter-out phase40.env,$(CONFIG))) $(foreach key,$(filter $(KEYS),$(ON_COMMAND_LINE)),$(key)=$($(key))))
 
 # What the settings mean for the stages.
 EMBEDDED := $(filter build/demo/base,$(BASE_MODEL))

@@ -97,7 +97,7 @@ finish)
         mv "$out.tmp" "$out"
     fi
     mv "$stamp.new" "$stamp"
-    made="$out: $(bin/size.sh "$out"), $(elapsed)"
+    made="$out: $([ ! -s "$out" ] || echo "$(bin/size.sh "$out"), ")$(elapsed)"
     next="next: make ${4:-}${AS_ASKED:+ }${AS_ASKED:-}"
     if [ -z "${4:-}" ] || [ "${MAKELEVEL:-1}" -gt 1 ]; then
         say "$made" # of a make within another: what comes next is for that one to say

@@ -273,7 +273,7 @@ def test_what_was_noted_here_is_up_to_date_with_gnu_tools(small):
 def test_status_gives_sizes_and_dates(small):
     _, ask = small
     lines = ask("status", program="bin/status.sh").splitlines()
-    assert lines[0].split()[:5] == ["first", "up", "to", "date", "2.9"] and " MB  " in lines[0]
+    assert lines[0].split()[:5] == ["first", "up", "to", "date", "3.0"] and " MB  " in lines[0]
     month, day, clock = lines[0].split()[6:9]
     assert month in "JanFebMarAprMayJunJulAugSepOctNovDec" and day.isdigit() and ":" in clock
     assert ask("why", program="bin/status.sh").splitlines() == [
