@@ -7,7 +7,10 @@ import subprocess
 
 from conftest import ROOT, clean_environment
 
-FILES = ["Makefile", *(f"bin/{name}.mk" for name in ("look", "use", "sweep", "rehearse", "develop"))]
+FILES = [
+    "Makefile",
+    *(f"bin/{name}.mk" for name in ("look", "use", "sweep", "rehearse", "develop")),
+]
 
 
 def listed(make) -> list[str]:

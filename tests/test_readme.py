@@ -1,0 +1,105 @@
+"""What the README tells people to type, and where it tells them to look, is there."""
+
+import re
+import subprocess
+
+import pytest
+
+from conftest import ROOT, clean_environment
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Which of the commands that show the traps say what, on the tiny model.
+SHOWN = {
+    "(1)": (2, "tokenizer.special_tokens: BASE_MODEL: "),
+    "(2)": (0, "served.parser"),
+    "(3)": (2, "plan.epochs"),
+    "(4)": (0, "best_iteration"),
+    "(5)": (0, "Warning"),
+    "(6)": (0, "weights_sha256"),
+    "(7)": (0, "strict_overall"),
+}
+
+
+def commands_of_the_traps() -> dict[str, list[str]]:
+    """Number of a trap -> the commands under its comment."""
+    block = README.partition("    # (1)")[2].partition("\n\n")[0]
+    commands, number = {}, "(1)"
+    for line in ("(1)" + block).splitlines()[1:]:
+        line = line.strip()
+        if line.startswith("# ("):
+            number = line[2:5]
+        else:
+            commands.setdefault(number, []).append(line)
+    return commands
+
+
+def test_every_trap_has_its_command():
+    table = README.partition("### The traps")[2].partition("\n###")[0]
+    numbers = {number for row in table.splitlines() for number in re.findall(r"\| (\(\d\))", row)}
+    assert numbers == set(commands_of_the_traps()) == set(SHOWN)
+    checks = {name for row in table.splitlines() for name in re.findall(r"`(\w+\.\w+)`", row)}
+    assert len(checks) > 4
+
+
+@pytest.mark.parametrize("number", SHOWN)
+def test_a_trap_is_shown_by_its_command(built, tmp_path, number):
+    config, build, _ = built
+    status, said = SHOWN[number]
+    shown, ended = "", 0
+    for command in commands_of_the_traps()[number]:
+        if command.startswith("make test "):
+            continue  # a part of these very tests: the next one looks whether it is there
+        command = command.replace("CONFIG=demo.env", f"CONFIG={config}").replace(
+            "build/demo", str(build)
+        )
+        run = subprocess.run(
+            command.replace("build/trap", f"{tmp_path}/build"),
+            shell=True,
+            executable="/bin/bash",
+            cwd=ROOT,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+        )
+        shown, ended = shown + run.stdout + run.stderr, max(ended, run.returncode)
+    assert said in shown and ended == status, shown
+
+
+def test_checks_and_tests_that_are_named_exist(built):
+    _, build, _ = built
+    found = (build / "preflight.json").read_text()
+    for name in re.findall(r"`((?:served|data|template)\.[a-z_.]+)`", README):
+        assert name.endswith("jsonl") or f'"{name}' in found or name == "data.checksum", name
+    for file, words in re.findall(r'PYTEST="(tests/\w+\.py) -k (\w+)"', README):
+        assert words in (ROOT / file).read_text()
+
+
+def test_every_target_that_is_named_exists(make):
+    listed = {line.split()[1] for line in make("help").stdout.splitlines() if "  make " in line}
+    named = set(re.findall(r"(?:`|^    |-is )make (?:-s )?([a-z][a-z-]*)", README, re.MULTILINE))
+    assert named and named - listed == set()
+
+
+def test_every_path_that_is_named_exists():
+    paths = set(re.findall(r"`((?:py|bin|tests|data)/[\w/.*]+?)/?`", README))
+    fetched = {"data/phase33_merged", "data/phase33b_suite.json"}
+    assert len(paths) > 20
+    for path in paths - fetched:
+        assert list(ROOT.glob(path)), path
+
+
+def test_every_key_that_is_named_exists():
+    config = (ROOT / "phase40.env").read_text() + (ROOT / "bin/config.mk").read_text()
+    named = set(re.findall(r"\b([A-Z][A-Z0-9_]+)=", README)) - {"EVAL_API_KEY"}
+    assert [key for key in sorted(named) if not re.search(rf"\b{key}\b", config)] == []
+
+
+def test_every_link_inside_leads_somewhere():
+    heads = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in anchors, link
+        elif not link.startswith("https://"):
+            assert (ROOT / link).exists(), link
