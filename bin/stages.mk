@@ -18,7 +18,7 @@ data_files := $(ROWS) $(addprefix py/,expand_turns.py files.py rows.py settings.
 train_keys := BASE_MODEL DATA EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE NUM_LAYERS LORA_RANK LORA_SCALE LORA_DROPOUT \
 	ITERS BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT \
 	STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED
-train_files := $(ROWS) $(BASE_FILES) $(BUILD)/adopted $(LOCKFILE) $(addprefix py/,follow.py metrics.py resume.py workers.py best.py checkpoints.py loss.py files.py models.py settings.py sparkline.py)
+train_files := $(ROWS) $(BASE_FILES) $(BUILD)/adopted $(LOCKFILE) $(addprefix py/,follow.py metrics.py resume.py workers.py best.py checkpoints.py loss.py files.py models.py settings.py)
 train_after := $(EMBEDDED:%=base) $(EXPANDED:%=data)
 
 fuse_after := train
@@ -47,7 +47,7 @@ sweep_after := $(eval_after)
 compare_files := $(filter-out base,$(BASELINE)) bin/compare.sh bin/compare.jq $(addprefix py/,difference.py summary.py files.py)
 manifest_files := $(addprefix py/,manifest.py publish.py chat_format.py files.py models.py settings.py)
 manifest_after := $(if $(OURS),preflight) compare
-report_files := $(addprefix py/,report.py curves.py called.py checkpoints.py difference.py files.py score.py sparkline.py suite.py summary.py report.html.jinja report.md.jinja report.css report.js)
+report_files := $(addprefix py/,report.py curves.py called.py checkpoints.py difference.py files.py score.py suite.py summary.py report.html.jinja report.md.jinja report.css report.js)
 report_after := manifest
 compare_after := eval $(if $(LADDER),ladder) $(if $(filter base,$(BASELINE)),eval_base)
 

@@ -5,7 +5,7 @@ adapters.training/                the first run's adapter path, as mlx-lm fills 
     adapters.safetensors          the last weights that were saved
     metrics.jsonl                 all runs, iterations counted from the first one's start
     training.json                 written when training has ended
-    resumed-0000100/              the adapter path of a run resumed at 100: its 50 is 150
+    resumed-0000100/              the adapter path of a run resumed at 100, whose 50 is 150
 """
 
 import json
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 METRICS = "metrics.jsonl"
 FINAL = "adapters.safetensors"
 RESUMED = "resumed-"
+BARS = "▁▂▃▄▅▆▇█"
 
 
 def run_folders(staging: Path) -> list[tuple[int, Path]]:
@@ -26,7 +27,7 @@ def run_folders(staging: Path) -> list[tuple[int, Path]]:
 
 
 def is_whole(file: Path) -> bool:
-    """Is `file` a complete safetensors file? mlx-lm writes in place: a kill leaves half of one."""
+    """Is `file` complete? mlx-lm writes in place, and a kill leaves half a safetensors file."""
     try:
         with safe_open(file, "np"):
             return True
@@ -35,7 +36,7 @@ def is_whole(file: Path) -> bool:
 
 
 def find_checkpoints(staging: Path) -> dict[int, Path]:
-    """Iterations -> the whole checkpoint saved after so many, over all runs in `staging`."""
+    """Iterations -> the checkpoint saved after so many, over all runs; half ones are left out."""
     found = {}
     for start, folder in run_folders(staging):
         for file in sorted(folder.glob("[0-9]*_adapters.safetensors")):
@@ -45,7 +46,7 @@ def find_checkpoints(staging: Path) -> dict[int, Path]:
 
 
 def read_metrics(folder: Path) -> list[dict]:
-    """The entries of metrics.jsonl; none when there is no such file. A line cut off is left out."""
+    """The entries of metrics.jsonl, none without that file; a line cut off is left out."""
     path = folder / METRICS
     if not path.is_file():
         return []
@@ -53,12 +54,23 @@ def read_metrics(folder: Path) -> list[dict]:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             entries.append(json.loads(line))
-        except ValueError:  # the last one, of a run that was killed
+        except ValueError:  # the last line of a run that was killed
             continue
     return entries
 
 
 def losses(metrics: list[dict], kind: str) -> dict[int, float]:
-    """Iterations -> loss of the reports with `kind` (train_loss, val_loss); NaN where it was."""
+    """Iterations -> loss of the reports with `kind` (train_loss, val_loss); NaN for null."""
     reports = [entry for entry in metrics if kind in entry]
     return {r["iteration"]: math.nan if r[kind] is None else r[kind] for r in reports}
+
+
+def sparkline(values: list[float], width: int = 40) -> str:
+    """The last `width` of `values` as a line of bars, the lowest at the bottom; × for NaN."""
+    values = values[-width:]
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0), max(finite, default=0)
+    step = (high - low) / (len(BARS) - 1) or 1
+    return "".join(
+        BARS[round((value - low) / step)] if math.isfinite(value) else "×" for value in values
+    )

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from mlx_lm.tuner.callbacks import TrainingCallback
 
-from checkpoints import METRICS, losses, read_metrics
-from sparkline import sparkline
+from checkpoints import METRICS, losses, read_metrics, sparkline
 
 
 class StopTraining(Exception):

@@ -19,12 +19,11 @@ from pathlib import Path
 
 import jinja2
 
-from checkpoints import losses, read_metrics
+from checkpoints import losses, read_metrics, sparkline
 from curves import draw_curves
 from difference import difference
 from files import read_json, sha256_of, write_text
 from score import PASS_SCORE
-from sparkline import sparkline
 from suite import read_suite, read_targets
 
 HERE = Path(__file__).resolve().parent

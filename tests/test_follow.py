@@ -8,11 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from checkpoints import find_checkpoints, is_whole, losses, read_metrics
+from checkpoints import find_checkpoints, is_whole, losses, read_metrics, sparkline
 from conftest import ROOT
 from files import read_json, sha256_of
 from metrics import Metrics, StopTraining
-from sparkline import sparkline
 from training import SENTENCES, best, break_off, follow, run, write_data
 
 
