@@ -7,11 +7,11 @@ from pathlib import Path
 
 from mlx_lm.tuner.callbacks import TrainingCallback
 
-from checkpoints import METRICS, losses, read_metrics, sparkline
+from checkpoints import METRICS, losses, sparkline
 
 
 class StopTraining(Exception):
-    """Raised out of mlx-lm's loop. `failed` when what was trained is of no use."""
+    """Leaves mlx-lm's loop; `failed` when the weights are of no use."""
 
     def __init__(self, reason: str, failed: bool):
         super().__init__(reason)
@@ -21,25 +21,23 @@ class StopTraining(Exception):
 class Metrics(TrainingCallback):
     """Writes each report to metrics.jsonl and stops a training that no longer gets anywhere.
 
-    `staging` is the training's folder, `None` on workers that write nothing; `lora` the options of
-    the command, `start` the iterations of earlier runs; `patience` validations without a
-    loss lower by `min_delta` end training, 0 never does.
+    `staging` is the training's folder, None on a worker that writes nothing; `plan` is what
+    resume.prepare gives. `patience` validations in a row whose loss is not lower by `min_delta`
+    end training; 0 never does.
     """
 
-    def __init__(self, staging: Path | None, lora, start: int, patience: int, min_delta: float):
-        self.staging, self.lora, self.start = staging, lora, start
-        self.patience, self.min_delta = patience, min_delta
-        kept = read_metrics(staging) if staging else []
-        last = kept[-1] if kept else {"seconds": 0, "tokens": 0}
-        self.tokens_before, self.tokens = last["tokens"], last["tokens"]
+    def __init__(self, staging: Path | None, plan: dict, patience: int, min_delta: float):
+        self.staging, self.patience, self.min_delta = staging, patience, min_delta
+        self.iters, self.save_every = plan["iters"], plan["save_every"]
+        self.start = self.iterations = plan["done"]
+        last = plan["reported"][-1] if plan["reported"] else {"seconds": 0, "tokens": 0}
+        self.tokens_before = self.tokens = last["tokens"]
         self.began = time.monotonic() - last["seconds"]
-        self.iterations = start
         self.curve: list[float] = []
         self.lowest, self.stale = math.inf, 0  # validations since the loss fell by min_delta
-        for loss in losses(kept, "val_loss").values():
+        for loss in losses(plan["reported"], "val_loss").values():
             self.judge(loss)
-        self.ends_after = None  # the iteration after which an early stop takes place
-        self.reason = None
+        self.ends_after = self.reason = None  # of an early stop: its iteration, and why
 
     def judge(self, loss: float) -> None:
         """Count a validation for the early stop."""
@@ -50,11 +48,11 @@ class Metrics(TrainingCallback):
             self.stale += 1
 
     def seconds(self) -> float:
-        """Of training so far, over all runs."""
+        """Seconds of training so far, over all runs."""
         return round(time.monotonic() - self.began, 2)
 
     def write(self, entry: dict) -> None:
-        """Add a line to metrics.jsonl; null for what is no number."""
+        """Add a line to metrics.jsonl, with null for NaN and infinity."""
         if self.staging:
             entry = {k: v if math.isfinite(v) else None for k, v in entry.items()}
             with (self.staging / METRICS).open("a", encoding="utf-8") as stream:
@@ -76,14 +74,13 @@ class Metrics(TrainingCallback):
             }
         )
         self.refuse_nan("training", train_info["train_loss"])
-        # A checkpoint is saved after its iteration's report; the last iteration ends by itself.
-        if self.ends_after is not None and self.ends_after < self.iterations < self.lora.iters:
+        # mlx-lm reports an iteration before it saves its checkpoint, and ends by itself at the last.
+        if self.ends_after is not None and self.ends_after < self.iterations < self.iters:
             raise StopTraining(self.reason, failed=False)
 
     def on_val_loss_report(self, val_info: dict) -> None:
-        """mlx-lm calls it after each validation, before the update of that iteration."""
-        iteration = self.start + val_info["iteration"]
-        loss = val_info["val_loss"]
+        """mlx-lm calls it after each validation, with the number of updates before it."""
+        iteration, loss = self.start + val_info["iteration"], val_info["val_loss"]
         self.write(
             {
                 "iteration": iteration,
@@ -94,22 +91,22 @@ class Metrics(TrainingCallback):
             }
         )
         self.refuse_nan("validation", loss)
-        if not self.start or iteration > self.start:
-            self.judge(loss)
-        else:  # a resumed run begins with one that it has had
+        if self.start and iteration == self.start:  # an unbroken run has no validation here
             self.curve.append(loss)
+        else:
+            self.judge(loss)
         if self.staging:
             print(f"          {sparkline(self.curve)}  lowest {min(self.curve):.3f}")
         if self.patience and self.ends_after is None and self.stale >= self.patience:
             done = val_info["iteration"] + 1
-            self.ends_after = self.start + done + -done % (self.lora.save_every or 100)
+            self.ends_after = self.start + done + -done % self.save_every  # the next checkpoint
             self.reason = (
                 f"{self.patience} validations without a loss lower by {self.min_delta:g}"
                 f" than {self.lowest:.4f}, the last after {iteration} iterations"
             )
 
     def refuse_nan(self, what: str, loss: float) -> None:
-        """Raises StopTraining when `loss` is NaN or infinite: nothing good comes after that."""
+        """Raises StopTraining when `loss` is NaN or infinite: it never recovers."""
         if not math.isfinite(loss):
             raise StopTraining(
                 f"the {what} loss is {loss} after {self.iterations} iterations:"

@@ -1,18 +1,19 @@
 """Where does a training begin: at iteration 1, or after the last checkpoint of one broken off?"""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 
 import yaml
 from mlx.optimizers import schedulers
-from mlx_lm.lora import CONFIG_DEFAULTS, build_parser, yaml_loader
+from mlx_lm.lora import CONFIG_DEFAULTS, yaml_loader
 
 from checkpoints import METRICS, RESUMED, find_checkpoints, read_metrics
-from files import read_json, sha256_of, write_json
+from files import read_json, sha256_of, write_json, write_text
 
-INPUTS = "inputs.json"  # what the training in a folder is of
-# Options of mlx_lm lora that must be the same for a run to go on.
+INPUTS = "inputs.json"  # what the training in a folder is made of
+# Options of mlx_lm lora that must be the same for a training to go on.
 SAME = (
     *("model", "data", "mask_prompt", "max_seq_length", "batch_size", "grad_accumulation_steps"),
     *("fine_tune_type", "num_layers", "lora_parameters", "optimizer", "optimizer_config"),
@@ -21,14 +22,14 @@ SAME = (
 
 
 def going_on(done: int, name: str, arguments: list):
-    """A learning rate schedule of mlx that begins after `done` updates."""
+    """mlx's learning rate schedule `name`, beginning after `done` updates."""
     schedule = getattr(schedulers, name)(*arguments)
     return lambda step: schedule(step + done)
 
 
-def read_options(argv: list[str]) -> SimpleNamespace:
-    """All options of the command, with its YAML and mlx-lm's defaults, as mlx-lm reads them."""
-    options, written = vars(build_parser().parse_args(argv)), {}
+def read_options(typed: Namespace) -> SimpleNamespace:
+    """What was typed, completed as mlx_lm.lora.main does: from the YAML, then with its defaults."""
+    options, written = dict(vars(typed)), {}
     if options["config"]:
         written = yaml.load(Path(options["config"]).read_text(encoding="utf-8"), yaml_loader) or {}
     for key, default in {**CONFIG_DEFAULTS, **written}.items():
@@ -38,19 +39,13 @@ def read_options(argv: list[str]) -> SimpleNamespace:
 
 
 def row_digests(data: str) -> dict[str, str]:
-    """sha256 of the rows that are trained and validated on."""
+    """File name -> sha256 of the rows to train and to validate on."""
     files = [Path(data) / name for name in ("train.jsonl", "valid.jsonl")]
     return {file.name: sha256_of(file) for file in files if file.is_file()}
 
 
-def inputs_of(lora, rows: dict[str, str]) -> dict:
-    """What makes a training this training: options, rows, iterations."""
-    options = {key: getattr(lora, key) for key in SAME}
-    return {"schema": 1, "options": options, "rows": rows, "iters": lora.iters}
-
-
 def check_same(staging: Path, inputs: dict, done: int, ended: bool) -> None:
-    """Raises ValueError when the training in `staging` can't go on as the one of `inputs`."""
+    """Raises ValueError when the training in `staging` is not the one that `inputs` describe."""
     before = read_json(staging / INPUTS)
     what = f"{staging}: RESUME=1 cannot go on with this training"
     for key, new in inputs["options"].items():
@@ -64,22 +59,21 @@ def check_same(staging: Path, inputs: dict, done: int, ended: bool) -> None:
         raise ValueError(f"{what}: it has {done} iterations, and ended at ITERS={before['iters']}")
 
 
-def keep_metrics(staging: Path, iterations: int) -> None:
-    """Drop from metrics.jsonl what will be reported again when training goes on there."""
+def keep_metrics(staging: Path, iterations: int) -> list[dict]:
+    """Drop from metrics.jsonl what training will report again from there on; gives the rest."""
     kept = [
         entry
         for entry in read_metrics(staging)
         if entry["iteration"] < iterations + ("train_loss" in entry)
     ]
-    scratch = staging / f"{METRICS}.tmp"
-    scratch.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-    scratch.replace(staging / METRICS)
+    write_text(staging / METRICS, "".join(json.dumps(entry) + "\n" for entry in kept))
+    return kept
 
 
 def go_on(lora, done: int, checkpoint: Path, folder: Path) -> dict[str, str]:
     """Options that make the command do only what is left, in the adapter path `folder`.
 
-    Seed and data order can't go on where they were; another seed at least draws another order.
+    The order of the data cannot go on where it was; another seed at least draws another one.
     """
     folder.mkdir(exist_ok=True)
     config = {key: getattr(lora, key) for key in ("lora_parameters", "optimizer_config")}
@@ -96,26 +90,28 @@ def go_on(lora, done: int, checkpoint: Path, folder: Path) -> dict[str, str]:
     }
 
 
-def prepare(
-    lora, rows: dict[str, str], staging: Path, resumes: bool
-) -> tuple[int, bool, dict[str, str]]:
-    """(iterations done, has training ended?, options to add) for a training in `staging`.
+def prepare(lora, rows: dict[str, str], staging: Path, resumes: bool) -> dict:
+    """What every worker has to know of a training in `staging`.
 
-    `rows` are the row_digests of its data. Raises ValueError when it can't go on.
+    {done: iterations of earlier runs, ended: has it come to its end?, options: to add to the
+    command, reported: the metrics so far, iters, save_every}. `rows` are the row_digests of its
+    data. Raises ValueError when it can't go on.
     """
     checkpoints = find_checkpoints(staging) if resumes else {}
     done, checkpoint = max(checkpoints.items(), default=(0, None))
     ended = resumes and (staging / "training.json").is_file()
-    inputs = inputs_of(lora, rows)
+    plan = {"done": done, "ended": ended, "iters": lora.iters, "save_every": lora.save_every}
+    chosen = {key: getattr(lora, key) for key in SAME}
+    inputs = {"schema": 1, "options": chosen, "rows": rows, "iters": lora.iters}
     if done or ended:
         check_same(staging, inputs, done, ended)
     if ended or done == lora.iters:
-        return done, ended, {}
-    keep_metrics(staging, done)
+        return plan | {"options": {}, "reported": read_metrics(staging)}
+    reported, options = keep_metrics(staging, done), {}
     write_json(staging / INPUTS, inputs)
     if done:
         print(f"Going on after iteration {done}. Optimizer state and data order start anew.")
-        return done, False, go_on(lora, done, checkpoint, staging / f"{RESUMED}{done:07d}")
-    if resumes:
+        options = go_on(lora, done, checkpoint, staging / f"{RESUMED}{done:07d}")
+    elif resumes:
         print(f"Nothing to resume in {staging}: training starts at iteration 1.")
-    return 0, False, {}
+    return plan | {"options": options, "reported": reported}

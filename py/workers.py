@@ -1,4 +1,4 @@
-"""Workers of one training, under mlx.launch: what they tell each other before it begins."""
+"""What the workers of one training, under mlx.launch, tell each other before it begins."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import mlx.core as mx
 
 
 def share(world, payload: bytes) -> bytes:
-    """What worker 0 has in `payload`, on every worker: they need not see each other's disks."""
+    """Worker 0's `payload`, on every worker: they need not see each other's disks."""
     if world.size() == 1:
         return payload
     mine = payload if world.rank() == 0 else b""
@@ -21,7 +21,7 @@ def share(world, payload: bytes) -> bytes:
 
 
 def share_files(world, options: dict[str, str], scratch: Path) -> dict[str, str]:
-    """`options`, on workers other than 0 with the files that they name copied to `scratch`."""
+    """`options` for this worker: on others than 0 they name copies in `scratch`, and it."""
     for key in ("--config", "--resume-adapter-file"):
         if not (path := options.get(key)):
             continue
@@ -35,11 +35,9 @@ def share_files(world, options: dict[str, str], scratch: Path) -> dict[str, str]
 
 def check_workers_agree(world, plan: list) -> None:
     """Raises ValueError, on every worker, when they are about to train different things."""
-    mine = zlib.crc32(json.dumps(plan).encode())
-    theirs = mx.distributed.all_gather(
-        mx.array([mine], mx.uint32), group=world, stream=mx.cpu
-    ).tolist()
-    if set(theirs) != {mine}:
+    mine = mx.array([zlib.crc32(json.dumps(plan).encode())], mx.uint32)
+    gathered = mx.distributed.all_gather(mine, group=world, stream=mx.cpu)
+    if len(set(gathered.tolist())) > 1:
         raise ValueError("the workers differ in options or data; give every host the same clone")
 
 

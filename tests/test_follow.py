@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-from types import SimpleNamespace
 
 import pytest
 
@@ -220,10 +219,9 @@ INTERRUPTED = (
 )
 
 
-def metrics_of(staging, start=0, patience=0, **lora) -> Metrics:
-    return Metrics(
-        staging, SimpleNamespace(**{"iters": 999, "save_every": 10} | lora), start, patience, 0.05
-    )
+def metrics_of(staging, patience=0, **plan) -> Metrics:
+    plan = {"done": 0, "iters": 999, "save_every": 10, "reported": read_metrics(staging)} | plan
+    return Metrics(staging, plan, patience, 0.05)
 
 
 def validate(metrics: Metrics, values: list[float]) -> int:
@@ -258,7 +256,7 @@ def test_patience_counts_validations_without_gain(tmp_path, patience, values, st
 
 def test_patience_remembers_what_was_before_a_resumption(tmp_path):
     validate(metrics_of(tmp_path), [5, 4, 4.5])
-    resumed = metrics_of(tmp_path, start=20, patience=2)
+    resumed = metrics_of(tmp_path, done=20, patience=2)
     assert (resumed.lowest, resumed.stale) == (4, 1)
     # the first is of the weights that the last one was of, and does not count
     assert validate(resumed, [4.6, 4.7]) == 15
