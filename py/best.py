@@ -3,20 +3,19 @@
     python best.py STAGING OUT
 
 mlx-lm keeps the last weights, and reports under a checkpoint's number the loss of the weights one
-update before it. So the few best reported, and the last, are loaded from their files and
+update before it. So the best few by that number, and the last, are loaded from their files and
 validated again, over every row (mlx-lm leaves out those that fill no batch). OUT gets the adapter,
-its config, the metrics and training.json; STAGING stays as it is.
+its config, the metrics and training.json; STAGING stays as it is. Exit status 1: there is no best.
 """
 
 import argparse
 import math
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from mlx_lm import load
-from mlx_lm.tuner.utils import load_adapters
+from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from checkpoints import (
     FINAL,
@@ -35,12 +34,11 @@ TRIED = 3  # of the best reported losses
 SERVICES = ("wandb", "swanlog")  # what REPORT_TO leaves in the adapter path
 
 
-def trained_weights(staging: Path, iterations: int) -> dict[int, Path]:
+def trained_weights(staging: Path, ended: dict) -> dict[int, Path]:
     """Iterations -> weights, the last ones too where they are not at a multiple of SAVE_EVERY."""
     found = find_checkpoints(staging)
-    last = run_folders(staging)[-1][1] / FINAL
-    total = read_json(staging / "training.json")["planned"]
-    if iterations == total and iterations not in found and is_whole(last):
+    last, iterations = run_folders(staging)[-1][1] / FINAL, ended["iterations"]
+    if iterations == ended["planned"] and iterations not in found and is_whole(last):
         found[iterations] = last
     return found
 
@@ -57,14 +55,13 @@ def pick_candidates(checkpoints: dict[int, Path], val_losses: dict[int, float]) 
     return sorted({*sorted(finite, key=reported.get)[:TRIED], max(checkpoints)})
 
 
-def recompute(staging: Path, checkpoints: dict[int, Path], tried: list[int]) -> dict[int, float]:
+def recompute(config: dict, checkpoints: dict[int, Path], tried: list[int]) -> dict[int, float]:
     """Iterations -> validation loss over all rows, of the weights in the files."""
-    config = read_json(staging / "adapter_config.json")
     model, tokenizer = load(config["model"])
-    with tempfile.TemporaryDirectory() as folder:  # load_adapters makes the layers and fills them
-        shutil.copy(staging / "adapter_config.json", folder)
-        Path(folder, FINAL).symlink_to(checkpoints[tried[0]].resolve())
-        load_adapters(model, folder)
+    kind = config["fine_tune_type"]
+    if kind != "full":
+        layers, lora = config["num_layers"], config["lora_parameters"]
+        linear_to_lora_layers(model, layers, lora, use_dora=kind == "dora")
     rows = valid_rows(config, tokenizer)
     found = {}
     for iteration in tried:
@@ -73,32 +70,31 @@ def recompute(staging: Path, checkpoints: dict[int, Path], tried: list[int]) -> 
     return found
 
 
-def count_rows(path: Path) -> int:
-    with path.open("rb") as stream:
-        return sum(1 for line in stream if line.strip())
+def or_none(loss: float) -> float | None:
+    """`loss` for JSON, which has no NaN."""
+    return loss if math.isfinite(loss) else None
 
 
-def summarize(staging: Path, found: dict[int, float], reported: dict[int, float]) -> dict:
-    """training.json. Raises ValueError when no candidate has a loss."""
-    ended, config = read_json(staging / "training.json"), read_json(staging / "adapter_config.json")
-    finite = {n: loss for n, loss in found.items() if math.isfinite(loss)}
-    if not finite:
-        raise ValueError(f"{staging}: the validation loss of every checkpoint is NaN")
-    best, last = min(finite, key=finite.get), max(found)
-    batches = ended["iterations"] * config["batch_size"]
-    base = reported.get(0, math.nan)
+def summarize(
+    ended: dict, config: dict, found: dict[int, float], reported: dict[int, float]
+) -> dict:
+    """training.json, from that of the staging folder; of the losses found one is a number."""
+    best = min((n for n, loss in found.items() if math.isfinite(loss)), key=found.get)
+    last = max(found)
+    with Path(config["data"], "train.jsonl").open("rb") as stream:
+        rows = sum(1 for line in stream if line.strip())
     return {
         "schema": 1,
         "best_iteration": best,
-        "best_val_loss": finite[best],
+        "best_val_loss": found[best],
         "last_iteration": last,
-        "last_val_loss": found[last] if last in finite else None,
-        "gain_over_last": found[last] - finite[best] if last in finite else None,
-        "base_val_loss": base if math.isfinite(base) else None,
+        "last_val_loss": or_none(found[last]),
+        "gain_over_last": or_none(found[last] - found[best]),
+        "base_val_loss": or_none(reported.get(0, math.nan)),
         "stopped_early": ended["stopped_early"],
         "stop_reason": ended["stop_reason"],
         "iterations": ended["iterations"],
-        "epochs": round(batches / count_rows(Path(config["data"]) / "train.jsonl"), 4),
+        "epochs": round(ended["iterations"] * config["batch_size"] / rows, 4),
         "seconds": ended["seconds"],
         "resumed_from": ended["resumed_from"],
         "resumed_at": ended["resumed_at"],
@@ -106,45 +102,43 @@ def summarize(staging: Path, found: dict[int, float], reported: dict[int, float]
         "candidates": [
             {
                 "iteration": n,
-                "reported": loss if math.isfinite(loss := reported_loss(n, reported)) else None,
-                "val_loss": found[n] if n in finite else None,
+                "reported": or_none(reported_loss(n, reported)),
+                "val_loss": or_none(loss),
             }
-            for n in found
+            for n, loss in found.items()
         ],
     }
 
 
-def keep(staging: Path, out: Path, checkpoints: dict[int, Path], every: bool) -> None:
-    """Fill `out` with what outlives the staging folder, but for the adapter and training.json."""
+def keep(staging: Path, config: dict, out: Path) -> None:
+    """Fill `out` with what outlives the staging folder, but for weights and training.json."""
     shutil.copy(staging / METRICS, out / METRICS)
-    config = read_json(staging / "adapter_config.json")
     services = [name for name in config["report_to"].split(",") if name != "metrics"]
     kept = {
         "report_to": ",".join(services) or None,
-        "model": hub_name(Path(config["model"])) or config["model"],  # of use elsewhere too
+        "model": hub_name(Path(config["model"])) or config["model"],  # a name holds elsewhere too
     }
     write_json(out / "adapter_config.json", config | kept)
     for _, folder in run_folders(staging):
         for service in SERVICES:
             if (folder / service).is_dir():
                 shutil.copytree(folder / service, out / service, dirs_exist_ok=True)
-    for iteration, file in checkpoints.items() if every else ():
-        shutil.copy(file, out / f"{iteration:07d}_adapters.safetensors")
 
 
 def say(training: dict) -> None:
-    """The candidates as a table, and what it comes to."""
+    """Print the candidates as a table, and the choice."""
     print("  iteration   while training   from its file")
-    for entry in training["candidates"]:
+    best, candidates = training["best_iteration"], training["candidates"]
+    for entry in candidates:
         shown = [entry["reported"], entry["val_loss"]]
         one, two = ("NaN" if loss is None else f"{loss:.4f}" for loss in shown)
-        mark = "  best" if entry["iteration"] == training["best_iteration"] else ""
+        mark = "  best" if entry["iteration"] == best else ""
         print(f"  {entry['iteration']:>9}   {one:>14}   {two:>13}{mark}")
-    best, base = training["best_val_loss"], training["base_val_loss"]
-    reported = next(c["reported"] for c in training["candidates"] if c["val_loss"] == best)
     gain = training["gain_over_last"]
     lower = f", {gain:.4f} lower than the last" if gain else ""
-    print(f"Keeping iteration {training['best_iteration']}: validation loss {best:.4f}{lower}.")
+    print(f"Keeping iteration {best}: validation loss {training['best_val_loss']:.4f}{lower}.")
+    base = training["base_val_loss"]
+    reported = next(entry["reported"] for entry in candidates if entry["iteration"] == best)
     if None not in (base, reported) and reported >= base:  # both over the rows mlx-lm took
         print(f"best: WARNING: no better than the untuned base ({base:.4f})", file=sys.stderr)
 
@@ -162,16 +156,21 @@ def main() -> int:
         ended = read_json(staging / "training.json")
         if ended["failed"]:
             raise ValueError(ended["stop_reason"])
-        checkpoints = trained_weights(staging, ended["iterations"])
+        config = read_json(staging / "adapter_config.json")
+        checkpoints = trained_weights(staging, ended)
         if not checkpoints:
             raise ValueError(f"{staging}: no checkpoint to keep; SAVE_EVERY is more than ITERS?")
         reported = losses(read_metrics(staging), "val_loss")
-        found = recompute(staging, checkpoints, pick_candidates(checkpoints, reported))
-        training = summarize(staging, found, reported)
+        found = recompute(config, checkpoints, pick_candidates(checkpoints, reported))
+        if not any(map(math.isfinite, found.values())):
+            raise ValueError(f"{staging}: the validation loss of every checkpoint is NaN")
+        training = summarize(ended, config, found, reported)
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        keep(staging, out, checkpoints, args.keep_checkpoints)
+        keep(staging, config, out)
         shutil.copy(checkpoints[training["best_iteration"]], out / FINAL)
+        for iteration, file in checkpoints.items() if args.keep_checkpoints else ():
+            shutil.copy(file, out / f"{iteration:07d}_adapters.safetensors")
         write_json(out / "training.json", training)
         say(training)
     except (ValueError, OSError) as error:

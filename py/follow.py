@@ -72,7 +72,7 @@ def train(args, argv: list[str], typed: Namespace, staging: Path) -> int:
 
 
 def run_lora(argv: list[str], options: dict, metrics: Metrics, services: str | None) -> None:
-    """`python -m mlx_lm lora` with `argv`, then `options`, reporting to `metrics` and `services`."""
+    """`python -m mlx_lm lora` with `argv` and `options`, reporting to `metrics` and `services`."""
     SUPPORT_CALLBACK["metrics"] = lambda **_: metrics
     schedulers.going_on = going_on  # mlx-lm looks up there what lr_schedule names
     added = [word for key, value in options.items() if value for word in (key, value)]

@@ -4,9 +4,9 @@
 
 Each is validated on the same rows, tokenized once, with the same tokens in the loss. The adapter's
 gain is what it takes off the base's loss; each later step keeps a share of it. Fused into weights
-too coarse for it, an adapter is rounded away, and nothing but a score an hour later would say so.
+too coarse for it, an adapter is rounded away, which otherwise only a score would show, hours later.
 
-Exit status: 1 when the adapter has vanished in fusing.
+Exit status 1: the adapter has vanished in fusing, a loss is NaN, or a file can't be read.
 """
 
 import argparse
@@ -22,15 +22,12 @@ from files import read_json, write_json
 from loss import valid_rows, validation_loss
 
 KEPT = 0.9  # of the gain; less is a warning
-VANISHED = 0.1  # of the gain, in the fused model; less is the end
-LEAST_GAIN = 0.01  # nats per token; of less, shares say nothing
+VANISHED = 0.1  # of the gain; less in the fused model ends the run
+LEAST_GAIN = 0.01  # nats per token; shares of less say nothing
 
 
 def measure(base: str, adapters: Path, fused: Path | None, q5: Path, limit: int) -> dict:
-    """{rows, tokens, losses: {base, adapter, fused, q5}}; one model in memory at a time.
-
-    Without a fused model (LOW_MEMORY=1 makes none) its loss is left out.
-    """
+    """{rows, tokens, losses: {base, adapter, fused, q5}}; one model in memory at a time."""
     config = read_json(adapters / "adapter_config.json")
     steps = {
         "base": (base, None),
@@ -38,7 +35,7 @@ def measure(base: str, adapters: Path, fused: Path | None, q5: Path, limit: int)
         **({"fused": (str(fused), None)} if fused else {}),
         "q5": (str(q5), None),
     }
-    rows, losses, tokens = None, {}, 0
+    rows, losses = None, {}
     for name, (path, adapter_path) in steps.items():
         model, tokenizer = load(path, adapter_path=adapter_path)
         rows = rows or valid_rows(config, tokenizer, limit)
@@ -51,7 +48,7 @@ def measure(base: str, adapters: Path, fused: Path | None, q5: Path, limit: int)
 
 
 def judge(losses: dict) -> tuple[dict, list[str], str | None]:
-    """(share of the adapter's gain that fused and q5 keep, warnings, what ends the run if any)."""
+    """(step -> the share of the adapter's gain that it keeps, warnings, what ends the run)."""
     kept: dict = {step: None for step in ("fused", "q5") if step in losses}
     if broken := [step for step, loss in losses.items() if not math.isfinite(loss)]:
         return kept, [], f"the validation loss of {broken[0]} is {losses[broken[0]]}"
@@ -68,7 +65,7 @@ def judge(losses: dict) -> tuple[dict, list[str], str | None]:
 
 
 def summarize(result: dict) -> str:
-    """The ladder in a line or two of Markdown, for the comparison."""
+    """The ladder in a few lines of Markdown, for compare.md."""
     steps = ", ".join(f"{step} {loss:.3f}" for step, loss in result["losses"].items())
     q5 = result["kept"]["q5"]
     lines = [f"Validation loss: {steps}."]

@@ -7,13 +7,13 @@ import numpy as np
 from mlx_lm.tuner.datasets import load_dataset
 from mlx_lm.tuner.trainer import default_loss, evaluate
 
-Row = tuple[list[int], int]  # token ids, and how many at the start the loss leaves out
+Row = tuple[list[int], int]  # token ids, and how many of the first ones the loss leaves out
 
 
 def valid_rows(adapter_config: dict, tokenizer, limit: int = 0) -> list[Row]:
     """The validation rows as the training of `adapter_config` tokenized and masked them.
 
-    With `limit` at most so many, spread evenly: a set may be sorted by tool. Raises ValueError
+    With `limit`, at most so many, spread evenly, as a set may be sorted by tool. Raises ValueError
     when there are none.
     """
     _, valid, _ = load_dataset(SimpleNamespace(**adapter_config), tokenizer)
@@ -29,10 +29,7 @@ def batch_size(rows: int, most: int) -> int:
 
 
 def validation_loss(model, rows: list[Row], adapter_config: dict) -> tuple[float, int]:
-    """(mean loss per supervised token, in nats; how many tokens that are).
-
-    The same model and rows give the same bits: batches come in one order.
-    """
+    """(mean loss per supervised token, in nats; the number of such tokens)."""
     tokens = 0
 
     def counted(model, batch, lengths):
@@ -41,7 +38,7 @@ def validation_loss(model, rows: list[Row], adapter_config: dict) -> tuple[float
         tokens += count.item()
         return loss, count
 
-    np.random.seed(0)  # evaluate() shuffles its batches
+    np.random.seed(0)  # evaluate() shuffles its batches: the same order gives the same bits
     loss = evaluate(
         model,
         rows,

@@ -74,7 +74,7 @@ class Metrics(TrainingCallback):
             }
         )
         self.refuse_nan("training", train_info["train_loss"])
-        # mlx-lm reports an iteration before it saves its checkpoint, and ends by itself at the last.
+        # The checkpoint is saved after its iteration's report; after the last mlx-lm ends anyway.
         if self.ends_after is not None and self.ends_after < self.iterations < self.iters:
             raise StopTraining(self.reason, failed=False)
 
