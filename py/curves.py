@@ -1,6 +1,6 @@
-"""Where everything in a picture of the losses goes, for whoever draws it.
+"""Where everything goes in the report's picture of the losses.
 
-All places are per mille of the picture's width, from the left, and of its height, from the top.
+Places are per mille of the picture's width, from the left, and of its height, from the top.
 """
 
 import math
@@ -11,14 +11,14 @@ STEPS = (1, 2, 5)  # the first digits of ticks
 
 
 def linear_ticks(high: float, most: int) -> list[float]:
-    """Round numbers from 0 to `high`, at most `most` and one."""
+    """Round numbers from 0 to `high`: 0 and at most `most` more."""
     steps = (first * 10.0**power for power in range(-9, 12) for first in STEPS)
     step = next((step for step in steps if high / step <= most), high)
     return [n * step for n in range(int(high / step + 1e-9) + 1)]
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers from `low` to `high`; powers of ten alone where there would be many."""
+    """Round numbers from `low` to `high`; only powers of ten where there would be many."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     firsts = STEPS if len(powers) <= 4 else STEPS[:1]
     ticks = [first * 10.0**power for power in powers for first in firsts]
@@ -26,7 +26,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def path(points: list[tuple[float, float]]) -> str:
-    """An SVG path through `points`, interrupted where one is no number."""
+    """An SVG path through `points`, with a gap where one is NaN."""
     words, joined = [], False
     for x, y in points:
         if math.isfinite(y):
@@ -36,19 +36,18 @@ def path(points: list[tuple[float, float]]) -> str:
 
 
 def draw_curves(metrics: list[dict], training: dict) -> dict | None:
-    """Paths, points, ticks and marks of a training; None where there is no loss to draw.
+    """Paths, points, ticks and marks of a training; None when there is no loss to draw.
 
-    On a log scale when the losses fall far, as in plot.py. `training` (training.json) may be empty.
+    On a log scale when the losses fall far. `training` is training.json, or empty.
     """
     curves = {kind: losses(metrics, kind) for kind in ("train_loss", "val_loss")}
     best = training.get("best_iteration"), training.get("best_val_loss")
-    resumed, stopped = training.get("resumed_at") or [], training.get("stopped_early")
     drawn = [pair for curve in curves.values() for pair in curve.items()]
     drawn += [best] if None not in best else []
     finite = [loss for _, loss in drawn if math.isfinite(loss)]
     if not finite:
         return None
-    end = max(1, *(iteration for iteration, _ in drawn), training.get("iterations") or 0)
+    end = max(1, *(iteration for iteration, _ in drawn), training.get("iterations", 0))
     log = min(finite) > 0 and max(finite) > 20 * min(finite)
     low, high = (min(finite) / 1.2, max(finite) * 1.2) if log else (0.0, max(finite) * 1.05 or 1.0)
 
@@ -77,6 +76,6 @@ def draw_curves(metrics: list[dict], training: dict) -> dict | None:
         "x_ticks": [(across(tick), f"{tick:g}") for tick in linear_ticks(end, 5)],
         "y_ticks": [(down(tick), f"{tick:g}") for tick in ticks],
         "best": {"x": across(best[0]), "y": down(best[1])} if None not in best else None,
-        "resumed": [(across(iteration), iteration) for iteration in resumed],
-        "stopped": across(training["iterations"]) if stopped else None,
+        "resumed": [across(iteration) for iteration in training.get("resumed_at", [])],
+        "stopped": across(training["iterations"]) if training.get("stopped_early") else None,
     }

@@ -1,12 +1,11 @@
 """What made this build: manifest.json, written, checked against the disk, or compared with another.
 
-    python manifest.py write --config CONFIG --build BUILD
+    python manifest.py write --config CONFIG --build BUILD --out MANIFEST
     python manifest.py verify --build BUILD
     python manifest.py compare BUILD OTHER
 
-`compare` holds two builds of one experiment to be the same: the weights bit for bit, every
-answer and score, but not times and paths. Exit status: 1 for a difference, 2 for what can't be
-read.
+Two builds compare as the same when all weights are, bit for bit, and all answers and scores; times
+and paths may differ. Exit status: 1 for a difference, 2 for a file that can't be read.
 """
 
 import argparse
@@ -24,30 +23,31 @@ from settings import load_settings
 
 MODELS = ("adapters", "fused", "q5", "q5-float32")
 RESULTS = ("preflight.json", "ladder.json", "eval.json", "eval_base.json", "compare.md")
-# What two equal builds may differ in: when and where.
+# Keys that say when and where: equal builds may differ in them.
 PASSING = {"seconds", "tokens_per_second", "path", "served_id"}
 
 
 def inputs_read(build: Path) -> dict[str, str]:
-    """File -> sha256 of what the stages read when they were made (bin/stages.sh notes it)."""
-    lines = []
-    for stage in ("preflight", "compare"):  # the two ends: nothing comes after them
-        note = build / "made" / stage
-        lines += note.read_text(encoding="utf-8").splitlines() if note.is_file() else []
-    read = dict(sorted(line.split(" ") for line in lines if " " in line))
-    # BUILD/ is this folder, wherever it lies; what was not there was not read.
-    at = {name: f"{build}{name[5:]}" if name.startswith("BUILD/") else name for name in read}
-    return {at[name]: sha for name, sha in read.items() if sha != "missing"}
+    """File -> sha256 of what the stages read when they were made, as bin/stages.sh noted it."""
+    # The notes of these two, which no stage follows, hold those of all stages before them.
+    notes = [build / "made" / stage for stage in ("preflight", "compare")]
+    lines = [line for note in notes if note.is_file() for line in note.open(encoding="utf-8")]
+    read = dict(sorted(line.split() for line in lines if " " in line))
+    return {
+        f"{build}{name[5:]}" if name.startswith("BUILD/") else name: sha
+        for name, sha in read.items()
+        if sha != "missing"
+    }
 
 
 def output_files(build: Path) -> list[Path]:
-    """What the stages have made in `build`, as far as it is there."""
+    """What the stages have made in `build` and is still there."""
     found = [file for name in MODELS for file in sorted((build / name).glob("**/*"))]
     return [file for file in [*found, *(build / name for name in RESULTS)] if file.is_file()]
 
 
 def git_state() -> dict | None:
-    """The commit of this repository and whether it has been changed since; none without git."""
+    """The commit of this repository and whether files differ from it; None without git."""
     root = Path(__file__).resolve().parent.parent
 
     def git(*words) -> str:
@@ -61,7 +61,7 @@ def git_state() -> dict | None:
 
 
 def revisions(settings: dict) -> dict[str, str]:
-    """Hub model -> the revision that was used."""
+    """Model of the hub -> the revision that was used."""
     notes = [note_of(settings, key) for key in KEYS if not is_folder(settings[key])]
     return {entry["model"]: entry["revision"] for entry in map(read_json, notes)}
 
@@ -100,7 +100,7 @@ def make_manifest(settings: dict, build: Path) -> dict:
 def verify(build: Path) -> list[str]:
     """What differs between manifest.json and the disk, a line each; every byte is read.
 
-    A model that is gone as a whole does not differ: clean-build and LEAN=1 let go of it.
+    A model that is gone as a whole is no difference: clean-build and LEAN=1 remove some.
     """
     if not (build / "manifest.json").is_file():
         raise ValueError(f"{build}/manifest.json: no such file; make eval makes it")
@@ -121,14 +121,14 @@ def verify(build: Path) -> list[str]:
 
 
 def timeless(value):
-    """A JSON value without what says when and where it was made."""
+    """A JSON value without the keys that say when and where it was made."""
     if isinstance(value, dict):
         return {key: timeless(item) for key, item in value.items() if key not in PASSING}
     return [timeless(item) for item in value] if isinstance(value, list) else value
 
 
 def compare(build: Path, other: Path) -> tuple[list[str], list[str]]:
-    """(lines that tell what is the same, lines that tell what differs) of two builds."""
+    """(what is the same, what differs) between two builds, a line each."""
     outputs = [read_json(folder / "manifest.json")["outputs"] for folder in (build, other)]
     same, differs = [], []
     for folder in (build, other):
@@ -136,13 +136,10 @@ def compare(build: Path, other: Path) -> tuple[list[str], list[str]]:
             differs.append(f"{folder}/adapters was not trained here: a training gives others")
             continue
         training = read_json(folder / "adapters/training.json")
-        if training["workers"] > 1 or training["resumed_at"]:
-            how = (
-                f"{training['workers']} workers, resumed at {training['resumed_at'] or 'no point'}"
-            )
-            differs.append(
-                f"{folder}/adapters was trained by {how}: no second training is the same"
-            )
+        workers, resumed = training["workers"], training["resumed_at"]
+        if workers > 1 or resumed:
+            how = f"trained by {workers} workers, resumed at {resumed or 'no point'}"
+            differs.append(f"{folder}/adapters was {how}: no second training is the same")
     for name in sorted(set(outputs[0]) & set(outputs[1])):
         if name.endswith(".safetensors"):
             equal = outputs[0][name] == outputs[1][name]

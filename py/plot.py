@@ -2,8 +2,8 @@
 
     python plot.py ADAPTERS --out build/curves
 
-Colours have a contrast of 3 to 1 or more on white and on near-black, text of 4 to 1, and the
-ground is left clear, so that one picture can be read on a light page and on a dark one.
+The ground is clear, and lines have a contrast of 3 to 1 or more on white and on near-black, text of
+4 to 1: one picture for light and dark pages.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
-from matplotlib import pyplot
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from checkpoints import losses, read_metrics
@@ -46,7 +46,7 @@ def draw_losses(axes, metrics: list[dict]) -> None:
 
 
 def draw_marks(axes, training: dict) -> None:
-    """Where the kept checkpoint is, where training stopped early, and where it went on anew."""
+    """The kept checkpoint, and where training was resumed or stopped early."""
     best, loss = training["best_iteration"], training["best_val_loss"]
     style = {"marker": "*", "markersize": 13, "color": VALID, "linestyle": "none"}
     axes.plot([best], [loss], label=f"kept: iteration {best}, loss {loss:.3f}", **style)
@@ -58,10 +58,10 @@ def draw_marks(axes, training: dict) -> None:
 
 
 def draw(metrics: list[dict], training: dict, out: Path) -> list[Path]:
-    """Write `out` with the suffixes .svg and .png; gives their paths."""
-    matplotlib.use("agg")
+    """Write `out` with the suffixes .png and .svg; gives their paths. Same curves, same bytes."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(7.2, 3.8), layout="constrained")
+        figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+        axes = figure.subplots()
         draw_losses(axes, metrics)
         draw_marks(axes, training)
         axes.set_xlabel("iteration")
@@ -70,14 +70,9 @@ def draw(metrics: list[dict], training: dict, out: Path) -> list[Path]:
         axes.legend(frameon=False, fontsize=9)
         files = [out.with_suffix(suffix) for suffix in (".png", ".svg")]
         for file in files:
-            scratch = file.with_name(f"{file.name}.tmp")
-            kind = file.suffix[1:]
-            # A picture of the same curves is the same file.
-            figure.savefig(
-                scratch, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else {}
-            )
+            scratch = file.with_suffix(f".tmp{file.suffix}")
+            figure.savefig(scratch, dpi=200, metadata={"Date": None} if ".svg" in file.name else {})
             scratch.replace(file)
-        pyplot.close(figure)
     return files
 
 

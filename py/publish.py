@@ -1,15 +1,15 @@
-"""Make a quantized model one that others can use: its parser, its prompt format, its card.
+"""Make a quantized model usable by others: set its tool parser, prompt format and model card.
 
     python publish.py --config CONFIG --model FOLDER
 
 - tool_parser_type: the parser that preflight found to keep every call of the training rows. A
-  server would infer another one, and drop them.
+  server left to infer one may drop them.
 - The chat template always asks as training did, without thinking: the model has seen no other
-  prompt, and who serves it does not know that (mlx_lm chat and server ask for thinking).
+  prompt, but mlx_lm chat and server ask for thinking by default.
 - README.md: a model card by the hub's conventions, with the evaluation of these very weights if
   there is one.
 
-Run on the same model again it changes nothing but the card. Exit status 2: a file can't be read.
+Run again on the same model it changes only the card. Exit status 2: a file can't be used.
 """
 
 import argparse
@@ -30,16 +30,16 @@ FIXED = "".join(
 
 
 def set_parser(model: Path, facts: dict) -> None:
-    """tool_parser_type in tokenizer_config.json, where preflight has found one."""
+    """Set tool_parser_type in tokenizer_config.json, if preflight has found one."""
     if parser := facts.get("tool_parser"):
         file = model / "tokenizer_config.json"
         write_json(file, read_json(file) | {"tool_parser_type": parser})
 
 
 def set_template(model: Path) -> None:
-    """The template's arguments are fixed to their values in training.
+    """Fix the template's arguments to their values in training.
 
-    Raises ValueError if a prompt without arguments is then not the prompt of training.
+    Raises ValueError if a prompt without arguments is then still not the prompt of training.
     """
     file = model / "chat_template.jinja"
     template = file.read_text(encoding="utf-8") if file.is_file() else ""
@@ -52,7 +52,7 @@ def set_template(model: Path) -> None:
 
 
 def results(build: Path, model: Path) -> dict | None:
-    """eval.json where it is of these weights."""
+    """eval.json, if it is of these weights."""
     file = build / "eval.json"
     if not file.is_file():
         return None
@@ -61,7 +61,7 @@ def results(build: Path, model: Path) -> dict | None:
 
 
 def eval_results(result: dict) -> list[EvalResult]:
-    """The totals for the front matter (model-index)."""
+    """The totals, for the card's front matter (model-index)."""
     suite = result["suite"]
     about = {
         "task_type": "text-generation",
@@ -78,7 +78,7 @@ def eval_results(result: dict) -> list[EvalResult]:
 
 
 def result_text(result: dict) -> str:
-    """The categories as a table, for people."""
+    """The categories as a Markdown table, and what the totals mean."""
     low, high = (f"{100 * end:.1f}%" for end in result["ci95"])
     lines = ["| category | prompts | score | strict score |", "|---|---|---|---|"]
     for name, entry in result["categories"].items():
@@ -93,10 +93,25 @@ def result_text(result: dict) -> str:
     )
 
 
-def card(settings: dict, model: Path, license_name: str | None, base: str | None) -> str:
-    """The text of README.md: front matter and all."""
+def base_of(settings: dict) -> tuple[str | None, str | None]:
+    """(name on the hub, license) of the base model, None where unknown.
+
+    A folder's own card says what it was made of.
+    """
+    file = model_folder(settings, "BASE_MODEL") / "README.md"
+    known = ModelCard.load(file).data if file.is_file() else ModelCardData()
+    if is_folder(settings["BASE_MODEL"]):
+        return known.base_model, known.license
+    return read_json(note_of(settings, "BASE_MODEL"))["model"], known.license
+
+
+def card(settings: dict, model: Path) -> str:
+    """The text of README.md, with its front matter."""
     result = results(Path(settings["BUILD"]), model)
-    name = settings["EXPERIMENT"]
+    base, license_name = base_of(settings)
+    name, url = settings["EXPERIMENT"], settings["DATA_URL"]
+    source = "which this experiment has brought itself" if url == "none" else f"from {url}"
+    tools = read_json(Path(settings["TOOLS"]))["tools"]
     data = ModelCardData(
         base_model=base,
         language="en",
@@ -115,7 +130,7 @@ def card(settings: dict, model: Path, license_name: str | None, base: str | None
 
 # {name}
 
-{base or settings["BASE_MODEL"]}, fine-tuned to call {len(tools(settings))} tools from inside one
+{base or settings["BASE_MODEL"]}, fine-tuned to call {len(tools)} tools from inside one
 `execute_code` call ({settings["FINE_TUNE_TYPE"]} on the last {layers} layers,
 {settings["ITERS"]} iterations of {settings["BATCH_SIZE"]} rows), then quantized to {bits} bits in
 groups of {settings["Q_GROUP_SIZE"]}.
@@ -132,35 +147,12 @@ safe.
 
 ## Training data
 
-{settings["TRAIN_ROWS"]} rows of `{settings["DATA"]}`, {source(settings)}.
+{settings["TRAIN_ROWS"]} rows of `{settings["DATA"]}`, {source}.
 
 ## Evaluation
 
 {result_text(result) if result else "These weights have not been evaluated yet."}
 """
-
-
-def tools(settings: dict) -> list:
-    """The tools there are."""
-    return read_json(Path(settings["TOOLS"]))["tools"]
-
-
-def source(settings: dict) -> str:
-    """Where the rows come from."""
-    url = settings["DATA_URL"]
-    return "which this experiment has brought itself" if url == "none" else f"from {url}"
-
-
-def base_of(settings: dict) -> tuple[str | None, str | None]:
-    """(the base model's name on the hub, its license) as far as they are known.
-
-    A folder from elsewhere says in its own card what it was made of.
-    """
-    file = model_folder(settings, "BASE_MODEL") / "README.md"
-    known = ModelCard.load(file).data if file.is_file() else ModelCardData()
-    if is_folder(settings["BASE_MODEL"]):
-        return known.base_model, known.license
-    return read_json(note_of(settings, "BASE_MODEL"))["model"], known.license
 
 
 def main() -> int:
@@ -172,8 +164,7 @@ def main() -> int:
         settings = load_settings(args.config)
         set_parser(args.model, read_json(Path(settings["BUILD"]) / "preflight.json")["facts"])
         set_template(args.model)
-        base, license_name = base_of(settings)
-        write_text(args.model / "README.md", card(settings, args.model, license_name, base))
+        write_text(args.model / "README.md", card(settings, args.model))
     except (ValueError, OSError) as error:
         print(f"publish: {error}", file=sys.stderr)
         return 2
