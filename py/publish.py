@@ -79,17 +79,17 @@ def eval_results(result: dict) -> list[EvalResult]:
 
 def result_text(result: dict) -> str:
     """The categories as a Markdown table, and what the totals mean."""
-    low, high = (f"{100 * end:.1f}%" for end in result["ci95"])
+    total = {"score": result["overall"], "strict_score": result["strict_overall"]}
+    parts = result["categories"] | {"overall": total | {"n": result["suite"]["n"]}}
     lines = ["| category | prompts | score | strict score |", "|---|---|---|---|"]
-    for name, entry in result["categories"].items():
-        scores = f"{100 * entry['score']:.1f}% | {100 * entry['strict_score']:.1f}%"
-        lines.append(f"| {name} | {entry['n']} | {scores} |")
-    total = f"{100 * result['overall']:.1f}% | {100 * result['strict_overall']:.1f}%"
-    lines.append(f"| overall | {result['suite']['n']} | {total} |")
-    return (
-        "\n".join(lines) + f"\n\n95% interval of the score: {low} to {high}; verdict against the"
-        f" registered targets: {result['verdict']}. The strict score counts a tool only where it is"
-        " really called."
+    for name, part in parts.items():
+        scores = f"{part['score']:.1%} | {part['strict_score']:.1%}"
+        lines.append(f"| {name} | {part['n']} | {scores} |")
+    low, high = result["ci95"]
+    return "\n".join(lines) + (
+        f"\n\n95% interval of the score: {low:.1%} to {high:.1%}; verdict against the registered"
+        f" targets: {result['verdict']}. The strict score counts a tool only where it is really"
+        " called."
     )
 
 

@@ -52,13 +52,14 @@ def wait_for(fact) -> None:
 
 @pytest.fixture(scope="session")
 def make():
-    """make(*arguments, **environment) runs make in the repository."""
+    """make(*arguments, **environment) runs make in the repository; `input` is what is typed."""
 
-    def run(*arguments, **environment):
+    def run(*arguments, input=None, **environment):
         return subprocess.run(
             ["make", *map(str, arguments)],
             cwd=ROOT,
             env=clean_environment() | environment,
+            input=input,
             capture_output=True,
             text=True,
             timeout=300,

@@ -1,14 +1,12 @@
 """The model that comes out can be used by others: parser, prompt format, card, chat, upload."""
 
 import json
-import subprocess
 
 import pytest
 from huggingface_hub import ModelCard
 
 import publish
 from chat_format import open_tokenizer, render, render_prompt
-from conftest import ROOT, clean_environment
 from qwen import QWEN3_8B, qwen_tokenizer_json, write_qwen_model
 
 
@@ -63,48 +61,28 @@ def test_a_template_that_gives_another_prompt_then_is_refused(qwen):
         publish.set_template(qwen)
 
 
-def test_chat_talks_to_the_built_model(built):
+def test_chat_talks_to_the_built_model(built, make):
     """A real mlx_lm chat: it loads, answers and takes its leave."""
     config, _, _ = built
-    run = subprocess.run(
-        ["make", "chat", f"CONFIG={config}"],
-        cwd=ROOT,
-        env=clean_environment(),
-        input="hello\nq\n",
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    run = make("chat", f"CONFIG={config}", input="hello\nq\n")
     assert run.returncode == 0, run.stderr
     assert "tok/s" in run.stdout and "bye" in run.stdout
 
 
-def upload(words, answer, **environment):
-    return subprocess.run(
-        ["make", "upload", *map(str, words)],
-        cwd=ROOT,
-        env=clean_environment() | environment,
-        input=answer,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
 @pytest.mark.parametrize("answer", ["", "n\n", "maybe\n"])
-def test_upload_shows_what_it_would_do_and_asks(built, answer):
+def test_upload_shows_what_it_would_do_and_asks(built, make, answer):
     config, build, _ = built
-    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9"}
-    run = upload([f"CONFIG={config}", "REPO=me/model"], answer, **nowhere)
+    words = ("upload", f"CONFIG={config}", "REPO=me/model")
+    run = make(*words, input=answer, HF_ENDPOINT="http://127.0.0.1:9")
     assert run.returncode != 0 and "Nothing was uploaded." in run.stdout
     assert "To http://127.0.0.1:9/me/model" in run.stdout
     assert f"{build}/q5/model.safetensors" in run.stdout
 
 
-def test_upload_refuses_what_is_no_repository(built, tmp_path):
-    config, _, _ = built
+def test_upload_refuses_what_is_no_repository(built, make, tmp_path):
+    upload = ("upload", f"CONFIG={built[0]}")
     for repo in ("", "name", "a/b/c", "/x", "x/"):
-        run = upload([f"CONFIG={config}", f"REPO={repo}"], "y\n")
+        run = make(*upload, f"REPO={repo}", input="y\n")
         assert run.returncode == 2 and "expected org/name" in run.stderr
-    run = upload([f"CONFIG={config}", f"BUILD={tmp_path}", "REPO=a/b"], "y\n")
+    run = make(*upload, f"BUILD={tmp_path}", "REPO=a/b", input="y\n")
     assert run.returncode == 2 and "no model here" in run.stderr
