@@ -1,11 +1,11 @@
-"""What came of it: one page to read and keep, of what a build folder says about itself.
+"""What came of it? One page to read and keep, made from what is in a build folder.
 
     python report.py --build build --suite SUITE --baseline BASELINE --targets TARGETS \
         --ladder build/ladder.json --out report.html --markdown report.md
 
-The page opens from disk and asks for nothing else. Everything in it that a model has said is text,
-escaped and never run. What is not there (no ladder, no preflight for a server of others)
-is left out, or said in a sentence.
+The page opens from disk and fetches nothing. What a model has said is escaped text in it, never
+run. What the build lacks (a ladder; preflight, where another server was asked) is left out, or
+missed in a sentence. Exit status 2: a file can't be used.
 """
 
 import argparse
@@ -33,10 +33,10 @@ STEPS = {
     "fused": "the adapter in the weights",
     "q5": "the quantized result",
 }
-# What cannot be written as UTF-8 or would be dropped or misread in a page has a sign in its place.
+# Signs in the place of characters that UTF-8 cannot hold, or that a page would drop or misread.
 SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
 SIGNS |= {0x7F: 0x2421, **dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)}
-MARKDOWN = re.compile(r"([\\`*|\[\]~])")  # its signs; not _, which means nothing inside of a word
+MARKDOWN = re.compile(r"([\\`*|\[\]~])")  # its signs, except _, which means nothing in a word
 
 
 def percent(share: float | None) -> str:
@@ -45,15 +45,20 @@ def percent(share: float | None) -> str:
 
 
 def points(share: float | None) -> str:
-    """A difference in points, with its sign."""
+    """A difference in percentage points, with its sign."""
     if share is None:
         return "-"
     rounded = math.copysign(math.floor(abs(share) * 1000 + 0.5) / 10, share)
     return f"{rounded:+g}" if rounded else "0"
 
 
+def number(value: float | None) -> str:
+    """0.5 is 0.5 and 1.0 is 1; "-" of an answer that never came."""
+    return "-" if value is None else f"{value:g}"
+
+
 def cell(text) -> str:
-    """Text in a line of Markdown, where it means nothing but itself."""
+    """`text` in a line of Markdown, where nothing in it is a sign."""
     return MARKDOWN.sub(r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
 
 
@@ -116,7 +121,7 @@ def why(entry: dict, asked: dict | None) -> str:
 
 
 def answers(result: dict, suite: dict | None, baseline: dict) -> list[dict]:
-    """The prompts, those that fail first, each with its question and the baseline's answer."""
+    """The prompts, failing ones first, each with its question and the baseline's answer."""
     asked = {prompt["id"]: prompt for prompt in suite["prompts"]} if suite else {}
     same = baseline.get("suite", {}).get("sha256") == result["suite"]["sha256"]
     before = {prompt["id"]: prompt for prompt in baseline.get("prompts", [])} if same else {}
@@ -130,12 +135,12 @@ def answers(result: dict, suite: dict | None, baseline: dict) -> list[dict]:
 
 
 def read_if_there(path: Path | None) -> dict | None:
-    """The JSON in `path`; None where there is no such file."""
+    """The JSON in `path`; None without such a file."""
     return read_json(path) if path and path.is_file() else None
 
 
 def trained(adapters: Path) -> dict:
-    """What there is to say of the training: the curves, training.json, the validations."""
+    """The curves, training.json and validations; each is empty where there is none."""
     metrics, training = read_metrics(adapters), read_if_there(adapters / "training.json") or {}
     return {
         "curves": draw_curves(metrics, training),
@@ -146,14 +151,12 @@ def trained(adapters: Path) -> dict:
 
 
 def gather(args: argparse.Namespace) -> dict:
-    """All that the templates speak of."""
+    """The variables of the templates."""
     build = args.build
     result, baseline = read_json(build / "eval.json"), read_json(args.baseline)
-    suite = read_suite(args.suite) if args.suite.is_file() else None
-    if suite and sha256_of(args.suite) != result["suite"]["sha256"]:
-        suite = None
-    ours = result["server"]["kind"] != "openai"  # a server of others: nothing here was trained
-    ladder = read_if_there(args.ladder)
+    same = args.suite.is_file() and sha256_of(args.suite) == result["suite"]["sha256"]
+    suite = read_suite(args.suite) if same else None
+    ours = result["server"]["kind"] != "openai"  # another server's model was not trained here
     rows = categories(result, baseline, read_targets(args.targets))
     return {
         "result": result,
@@ -164,7 +167,7 @@ def gather(args: argparse.Namespace) -> dict:
         "suite": suite,
         "answers": answers(result, suite, baseline),
         "trained": trained(build / "adapters") if ours else None,
-        "ladder": ladder,
+        "ladder": read_if_there(args.ladder),
         "steps": STEPS,
         "preflight": read_if_there(build / "preflight.json") if ours else None,
         "manifest": read_if_there(build / "manifest.json"),
@@ -174,6 +177,10 @@ def gather(args: argparse.Namespace) -> dict:
 
 def render(facts: dict) -> tuple[str, str]:
     """The page, and the same in Markdown."""
+    # The browser runs the script with this hash and no other, and fetches nothing.
+    script = (HERE / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    facts = facts | {"script": script, "script_sha256": digest}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=lambda name: name != "report.md.jinja",
@@ -182,14 +189,9 @@ def render(facts: dict) -> tuple[str, str]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"percent": percent, "points": points, "cell": cell, "fence": fence}
-    # The browser runs the script with this hash and no other, and fetches nothing.
-    script, _, _ = environment.loader.get_source(environment, "report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    facts = facts | {"script": script, "script_sha256": digest}
+    environment.filters |= {f.__name__: f for f in (percent, points, number, cell, fence)}
     names = ("report.html.jinja", "report.md.jinja")
-    pages = [environment.get_template(name).render(facts).translate(SIGNS) for name in names]
-    return pages[0], pages[1]
+    return tuple(environment.get_template(name).render(facts).translate(SIGNS) for name in names)
 
 
 def main() -> int:
@@ -198,7 +200,7 @@ def main() -> int:
     parser.add_argument("--suite", type=Path, required=True)
     parser.add_argument("--baseline", type=Path, required=True)
     parser.add_argument("--targets", type=Path, required=True)
-    parser.add_argument("--ladder", type=Path, help="none for a server of others")
+    parser.add_argument("--ladder", type=Path, help="none where another server was asked")
     parser.add_argument("--out", type=Path, required=True, help="the page")
     parser.add_argument("--markdown", type=Path, required=True, help="the same in Markdown")
     args = parser.parse_args()
