@@ -86,12 +86,14 @@ def train_tokenizer(texts: list[str], path: Path) -> int:
     return tokenizer.get_vocab_size()
 
 
-def write_tiny_model(folder: Path, texts: list[str], seed: int = 0) -> Path:
-    """A llama of 2 layers with random weights and a tokenizer trained on `texts`."""
+def write_tiny_model(folder: Path) -> Path:
+    """A llama of 2 layers with random weights and a tokenizer trained on the demo's rows."""
     import mlx.core as mx
     from mlx.utils import tree_flatten
     from mlx_lm.models import llama
 
+    rows = (ROOT / "data/demo/valid.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [m["content"] for row in rows for m in json.loads(row)["messages"]]
     folder.mkdir(parents=True)
     vocab_size = train_tokenizer(texts, folder / "tokenizer.json")
     config = {
@@ -115,7 +117,7 @@ def write_tiny_model(folder: Path, texts: list[str], seed: int = 0) -> Path:
     }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
-    mx.random.seed(seed)
+    mx.random.seed(0)
     model = llama.Model(llama.ModelArgs.from_dict(config))
     weights = dict(tree_flatten(model.parameters()))
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
@@ -124,9 +126,7 @@ def write_tiny_model(folder: Path, texts: list[str], seed: int = 0) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
-    rows = (ROOT / "data/demo/valid.jsonl").read_text(encoding="utf-8").splitlines()
-    texts = [m["content"] for row in rows for m in json.loads(row)["messages"]]
-    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", texts)
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def write_config(path: Path, **changes) -> Path:
@@ -141,19 +141,17 @@ def write_config(path: Path, **changes) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def tiny_config(tiny_model, tmp_path_factory) -> Path:
+def write_tiny_config(folder: Path, model: Path) -> Path:
     """An env file for the whole pipeline on the tiny model: seconds from data to score."""
-    folder = tmp_path_factory.mktemp("experiment")
-    prompts = json.loads((ROOT / "data/suite.json").read_text())
-    prompts["prompts"] = prompts["prompts"][:3] + prompts["prompts"][-1:]
-    (folder / "suite.json").write_text(json.dumps(prompts))
+    suite = json.loads((ROOT / "data/suite.json").read_text())
+    suite["prompts"] = suite["prompts"][:3] + suite["prompts"][-1:]
+    (folder / "suite.json").write_text(json.dumps(suite))
     return write_config(
         folder / "tiny.env",
         EXPERIMENT="tiny",
         BUILD=folder / "build",
-        BASE_MODEL=tiny_model,
-        REFERENCE_MODEL=tiny_model,
+        BASE_MODEL=model,
+        REFERENCE_MODEL=model,
         NUM_LAYERS=2,
         TRAINABLE=0.016384,
         ITERS=8,
@@ -165,6 +163,11 @@ def tiny_config(tiny_model, tmp_path_factory) -> Path:
         SUITE=folder / "suite.json",
         EVAL_MAX_TOKENS=24,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_model, tmp_path_factory) -> Path:
+    return write_tiny_config(tmp_path_factory.mktemp("experiment"), tiny_model)
 
 
 @pytest.fixture(scope="session")

@@ -48,8 +48,7 @@ def experiment(tiny_model, tmp_path):
         (tmp_path / model).mkdir()
         for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
             shutil.copy(tiny_model / name, tmp_path / model)
-    for model in ("base", "reference"):  # a parser that keeps the calls, so that nothing warns
-        edit_json(
+        edit_json(  # a parser that keeps the calls, so that nothing warns
             tmp_path / model / "tokenizer_config.json",
             lambda config: config | {"tool_parser_type": "qwen3_coder"},
         )

@@ -11,7 +11,7 @@ from checkpoints import find_checkpoints, is_whole, losses, read_metrics, sparkl
 from conftest import ROOT
 from files import read_json, sha256_of
 from metrics import Metrics, StopTraining
-from training import SENTENCES, best, break_off, follow, run, write_data
+from training import FOLLOW, SENTENCES, best, break_off, follow, run, write_data
 
 
 def weights(folder) -> dict[str, str]:
@@ -209,14 +209,9 @@ def test_interrupting_says_how_to_go_on(lora, tmp_path, signum):
     staging = tmp_path / "adapters.tmp"
     command = lora(staging, iters=100000)
     status, error = break_off(command, lambda: find_checkpoints(staging), signum=signum)
+    how = r"the same command with RESUME=1 goes on after iteration \d+, without it"
+    assert re.fullmatch(rf"train: interrupted; {how} training starts over\n", error)
     assert status == 130
-    assert re.fullmatch(INTERRUPTED, error)
-
-
-INTERRUPTED = (
-    r"train: interrupted; the same command with RESUME=1 goes on after iteration \d+, without it"
-    r" training starts over\n"
-)
 
 
 def metrics_of(staging, patience=0, **plan) -> Metrics:
@@ -280,7 +275,7 @@ def test_a_curve_in_a_line(values, curve):
 
 
 def test_only_mlx_lm_lora_is_followed():
-    refused = run(ROOT / "bin/python", ROOT / "py/follow.py", "--", "ls")
+    refused = run(*FOLLOW, "--", "ls")
     assert refused.returncode == 2 and "begins with: mlx_lm lora" in refused.stderr
 
 
@@ -292,9 +287,8 @@ def test_a_report_for_another_service_is_kept_too(lora, tmp_path):
         "def log(entry, step): print('log', step, sorted(entry)[0])\n"
     )
     command = lora(tmp_path / "adapters.tmp", report_to="wandb", project_name="mine")
-    words = [ROOT / "bin/python", ROOT / "py/follow.py", "--", *command]
     ended = subprocess.run(
-        list(map(str, words)),
+        list(map(str, [*FOLLOW, "--", *command])),
         env={"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,

@@ -62,7 +62,7 @@ def test_an_adapter_fused_into_a_coarse_base_is_missed(lora, coarse, tmp_path):
 
 
 def ladder(base, adapter, fused, q5):
-    return dict(zip(("base", "adapter", "fused", "q5"), (base, adapter, fused, q5), strict=True))
+    return {"base": base, "adapter": adapter, "fused": fused, "q5": q5}
 
 
 @pytest.mark.parametrize(

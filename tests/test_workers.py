@@ -1,5 +1,6 @@
 """Several workers, one training: mlx.launch and mlx's ring, as HOSTS= and WORKERS= use them."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,11 +13,10 @@ from chat_format import open_tokenizer
 from checkpoints import find_checkpoints, losses, read_metrics
 from conftest import ROOT, clean_environment, wait_for
 from files import read_json
-from training import break_off, follow, run, write_data
+from training import FOLLOW, break_off, follow, run, write_data
 
 THREE = json.dumps([{"ssh": name, "ips": ["10.0.0.1"]} for name in "abc"])
 LAUNCH = ROOT / "bin/launch.sh"
-FOLLOW = (ROOT / "bin/python", ROOT / "py/follow.py")
 
 
 @pytest.fixture
@@ -146,8 +146,6 @@ def test_when_one_process_dies_all_end(lora, hosts, tmp_path, victim):
         wait_for(lambda: not workers_of(staging))
         launcher.wait(timeout=30)
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(launcher.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     assert not (staging / "training.json").exists()

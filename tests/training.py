@@ -10,6 +10,7 @@ import pytest
 
 from conftest import ROOT, clean_environment
 
+FOLLOW = (ROOT / "bin/python", ROOT / "py/follow.py")
 SENTENCES = ("Look at it first.", "Nothing to be done here.", "Ask for the file, then read on.")
 
 
@@ -54,22 +55,21 @@ def lora(tiny_model, tmp_path):
     return command
 
 
-def run(*words, **options) -> subprocess.CompletedProcess:
+def run(*words) -> subprocess.CompletedProcess:
     """Run a command of the recipe to its end."""
     return subprocess.run(
-        [str(word) for word in words],
+        list(map(str, words)),
         cwd=ROOT,
         env=clean_environment(),
         capture_output=True,
         text=True,
         timeout=120,
-        **options,
     )
 
 
 def follow(command: list[str], *options) -> subprocess.CompletedProcess:
     """The command under py/follow.py."""
-    return run(ROOT / "bin/python", ROOT / "py/follow.py", *options, "--", *command)
+    return run(*FOLLOW, *options, "--", *command)
 
 
 def best(staging, out, *options) -> subprocess.CompletedProcess:
@@ -82,9 +82,8 @@ def break_off(command: list[str], fact, *options, signum=signal.SIGKILL) -> tupl
 
     Gives its exit status and what it said on stderr.
     """
-    words = [ROOT / "bin/python", ROOT / "py/follow.py", *options, "--", *command]
     process = subprocess.Popen(
-        [str(word) for word in words],
+        list(map(str, [*FOLLOW, *options, "--", *command])),
         cwd=ROOT,
         env=clean_environment(),
         stdout=subprocess.DEVNULL,
