@@ -55,7 +55,7 @@ def run(program: list) -> str:
 
 
 def main():
-    build = ROOT / (sys.argv[1] if len(sys.argv) > 1 else "build/demo")
+    build = ROOT / sys.argv[1]
     twin = build / "q5-float32"
     model = twin if twin.is_dir() else build / "q5"
     if not model.is_dir():
