@@ -245,6 +245,7 @@ def test_what_is_not_there_is_left_out_or_said(page):
     adopted = page(**{"adapters/metrics.jsonl": None, "adapters/training.json": None})
     assert all("There is no curve" in text for text in adopted)
     other = page.files["eval.json"] | {"suite": {"name": "s", "sha256": "0", "n": 3}}
+    page(**{"suite.json": "{", "eval.json": other})  # no matter what is in the other suite
     changed = page(**{"eval.json": other})
     assert all("questions are left out" in text for text in changed)
     assert "question p1?" not in changed[0]
