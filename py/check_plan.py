@@ -23,52 +23,51 @@ SHARD = 5 << 30  # bytes; mlx-lm writes models in files up to this size
 TWIN = "q5-float32"  # what is served in the place of q5 on a CPU
 
 
-def held(
-    settings: dict, key: str, planned: float, allowed: float, unit: str, how: str, mend: str
-) -> dict:
-    """A finding: is `planned`, computed as `how` says, within `allowed` of what `key` declares?"""
-    declared = number(settings, key, float)
-    good = abs(planned - declared) <= allowed
-    return finding(
-        f"plan.{key.lower()}",
-        "ok" if good else "fail",
-        f"{key} as declared",
-        f"{how} = {planned:.4g}{unit}, declared {declared:g}{unit}",
-        f"set {key}={planned:.4g} if that is the plan, else {mend}",
-    )
-
-
 def check_arithmetic(settings: dict, rows: int, model: dict) -> tuple[list[dict], dict]:
     """Epochs, layer coverage and trainable parameters against what is declared, within 1%."""
     iters, batch = number(settings, "ITERS"), number(settings, "BATCH_SIZE")
     layers, every = number(settings, "NUM_LAYERS"), number(settings, "STEPS_PER_EVAL")
     valid, batches = number(settings, "VALID_ROWS"), number(settings, "VAL_BATCHES")
     seen = valid // batch if batches < 0 else min(valid // batch, batches)
-    save, epochs = number(settings, "SAVE_EVERY"), number(settings, "EPOCHS", float)
-    trainable = model["trainable_parameters"] / 1e6
-    share = trainable * 1e8 / model["parameters"]
-    plan = {
-        "rows": rows,
-        "epochs": round(iters * batch / rows, 4),
-        "layer_coverage": round(layers / model["layers"], 4),
-    }
-    findings = [
-        held(
-            *(settings, "EPOCHS", iters * batch / rows, 0.01 * epochs, ""),
+    save = number(settings, "SAVE_EVERY")
+    keys = ("EPOCHS", "COVERAGE", "TRAINABLE")
+    declared = {key: number(settings, key, float) for key in keys}
+    epochs, coverage = iters * batch / rows, layers / model["layers"]
+    trainable, parameters = model["trainable_parameters"] / 1e6, model["parameters"] / 1e6
+    # key -> (what is planned, how far off it may be, its unit, what it follows from, what to mend)
+    planned = {
+        "EPOCHS": (
+            epochs,
+            0.01 * declared["EPOCHS"],
+            "",
             f"{iters} iterations x {batch} rows / {rows:,} rows",
-            f"ITERS={round(epochs * rows / batch)}",
+            f"ITERS={round(declared['EPOCHS'] * rows / batch)}",
         ),
-        held(
-            # declared in whole percent: one point is the 1% here
-            *(settings, "COVERAGE", 100 * layers / model["layers"], 1.0, "%"),
+        "COVERAGE": (
+            100 * coverage,
+            1.0,  # declared in whole percent: one point is the 1% here
+            "%",
             f"LoRA on {layers} of {model['layers']} layers",
             "mend NUM_LAYERS",
         ),
-        held(
-            *(settings, "TRAINABLE", trainable, 0.01 * number(settings, "TRAINABLE", float), "M"),
-            f"{share:.3f}% of {model['parameters'] / 1e6:,.1f}M parameters",
+        "TRAINABLE": (
+            trainable,
+            0.01 * declared["TRAINABLE"],
+            "M",
+            f"{100 * trainable / parameters:.3f}% of {parameters:,.1f}M parameters",
             "look at BASE_MODEL, NUM_LAYERS and LORA_RANK",
         ),
+    }
+    findings = [
+        finding(
+            f"plan.{key.lower()}",
+            "ok" if abs(value - declared[key]) <= allowed else "fail",
+            f"{key} as declared",
+            f"{source} = {value:.4g}{unit}, declared {declared[key]:g}{unit}",
+            f"set {key}={value:.4g} if that is the plan, else {mend}",
+        )
+        for key, (value, allowed, unit, source, mend) in planned.items()
+    ] + [
         finding(
             "plan.checkpoints",
             "ok" if every == save else "warn",
@@ -86,6 +85,7 @@ def check_arithmetic(settings: dict, rows: int, model: dict) -> tuple[list[dict]
             "set VAL_BATCHES=-1: a sample is another one each time, and its curve is noise",
         ),
     ]
+    plan = {"rows": rows, "epochs": round(epochs, 4), "layer_coverage": round(coverage, 4)}
     return findings, {"plan": plan}
 
 
@@ -103,10 +103,10 @@ def check_vocabulary(largest: int, model: dict) -> list[dict]:
     ]
 
 
-def existing_parent(path: Path) -> Path:
-    """`path`, or the nearest folder above it that exists."""
+def free_bytes(path: Path) -> int:
+    """Free disk where `path` is, or will be."""
     path = path.absolute()
-    return path if path.exists() else existing_parent(path.parent)
+    return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
 
 
 def with_twin(model: dict) -> dict:
@@ -162,12 +162,11 @@ def check_download(base: Path | None, model: dict) -> list[dict]:
     """
     if base and not resolved_revision(base):
         return []
-    here = weights_bytes(base) if base else 0
-    missing = model["base_bytes"] - here
+    missing = model["base_bytes"] - (weights_bytes(base) if base else 0)
     if missing < 0.01 * model["base_bytes"]:
         return []
     cache = Path(HF_HUB_CACHE)
-    free = shutil.disk_usage(existing_parent(cache)).free
+    free = free_bytes(cache)
     return [
         finding(
             "resources.download",
@@ -187,16 +186,16 @@ def check_resources(
     `written` has the bytes of each output that is to be written to BUILD.
     """
     build = Path(settings["BUILD"])
-    free = shutil.disk_usage(existing_parent(build)).free
-    need = sum(n for name, n in written.items() if name != TWIN)
-    twin = written.get(TWIN, 0)
-    parts = " + ".join(f"{name} {size(n)}" for name, n in written.items() if name != TWIN)
+    free = free_bytes(build)
+    models = {name: n for name, n in written.items() if name != TWIN}
+    need, twin = sum(models.values()), written.get(TWIN, 0)
+    parts = " + ".join(f"{name} {size(n)}" for name, n in models.items())
     disk = "fail" if need > free else "warn" if need + twin > free else "ok"
     memory, weights = memory_bytes(), model["base_bytes"]
     if settings["LOW_MEMORY"] == "1":  # measured at 8B: 6.3 GB, a shard of q5 and one weight
-        fuse = held = min(SHARD, model["q5_bytes"]) + model["largest_bytes"]
+        fuse = least = min(SHARD, model["q5_bytes"]) + model["largest_bytes"]
     else:  # measured at 8B: 20.9 GB, the base and all the fused weights at once
-        fuse, held = weights + model["fused_bytes"], model["fused_bytes"]
+        fuse, least = weights + model["fused_bytes"], model["fused_bytes"]
     device = "gpu" if on_gpu() else "cpu"
     slow = device == "cpu" and model["parameters"] > BIG
     findings = [
@@ -212,7 +211,7 @@ def check_resources(
         ),
         finding(
             "resources.memory",
-            "fail" if held > memory else "warn" if fuse > memory else "ok",
+            "fail" if least > memory else "warn" if fuse > memory else "ok",
             "memory for training and fusing",
             f"{size(memory)} here; the base's weights take {size(weights)},"
             f" training more than that, fusing about {size(fuse)}",
@@ -223,7 +222,7 @@ def check_resources(
             "resources.device",
             "warn" if slow else "ok",
             "what mlx computes on",
-            f"{device}" + (f", for {model['parameters'] / 1e9:.1f}B parameters" if slow else ""),
+            device + (f", for {model['parameters'] / 1e9:.1f}B parameters" if slow else ""),
             "without a GPU training a model of this size takes days; make demo is the small one",
         ),
     ]

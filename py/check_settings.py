@@ -1,7 +1,6 @@
 """Is every setting one that the stages can use? Asked first: a stage would say so hours later."""
 
 import importlib.util
-import math
 from pathlib import Path
 
 from files import read_json
@@ -15,34 +14,27 @@ CHOICES = {
     "LR_SCHEDULE": ("constant", "cosine_decay", "linear_schedule"),
     "FINE_TUNE_TYPE": ("lora", "dora", "full"),
     "OPTIMIZER": ("adam", "adamw", "muon", "sgd", "adafactor"),
-    "GRAD_CHECKPOINT": ("0", "1"),
-    "KEEP_CHECKPOINTS": ("0", "1"),
-    "EXPAND_TURNS": ("0", "1"),
-    "EVAL_EXACT": ("0", "1"),
-    "LOW_MEMORY": ("0", "1"),
-    "STRICT": ("0", "1"),
 }
+SWITCHES = "GRAD_CHECKPOINT KEEP_CHECKPOINTS EXPAND_TURNS EVAL_EXACT LOW_MEMORY STRICT"
+CHOICES |= dict.fromkeys(SWITCHES.split(), ("0", "1"))
 MANY = 10**9
 ABOVE_0 = 1e-12
-# key -> (kind, the least and the greatest value it can have)
-RANGES = {
-    **dict.fromkeys(("ITERS", "BATCH_SIZE", "GRAD_ACCUMULATION", "NUM_LAYERS"), (int, 1, MANY)),
-    **dict.fromkeys(("TRAIN_ROWS", "VALID_ROWS"), (int, 1, MANY)),
-    "LORA_RANK": (int, 1, 65536),
-    **dict.fromkeys(("STEPS_PER_EVAL", "SAVE_EVERY", "STEPS_PER_REPORT"), (int, 1, MANY)),
-    **dict.fromkeys(("MAX_SEQ_LENGTH", "EVAL_CONCURRENCY"), (int, 1, MANY)),
-    "VAL_BATCHES": (int, -1, MANY),
-    **dict.fromkeys(("SEED", "EVAL_SEED"), (int, 0, 2**32 - 1)),
-    **dict.fromkeys(("PATIENCE", "EVAL_MAX_TOKENS"), (int, 0, MANY)),
-    "LADDER_ROWS": (int, -1, MANY),
-    "EVAL_PORT": (int, 0, 65535),
-    "LEARNING_RATE": (float, ABOVE_0, 1),
-    **dict.fromkeys(("LORA_SCALE", "EPOCHS"), (float, ABOVE_0, MANY)),
-    **dict.fromkeys(("COVERAGE", "TRAINABLE", "EVAL_TIMEOUT"), (float, ABOVE_0, MANY)),
-    "MIN_DELTA": (float, 0, MANY),
-    "LORA_DROPOUT": (float, 0, 0.999),
-    "EVAL_TEMPERATURE": (float, 0, 100),
-}
+# (keys, kind, the least and the greatest value they can have)
+RANGES = (
+    ("ITERS BATCH_SIZE GRAD_ACCUMULATION NUM_LAYERS TRAIN_ROWS VALID_ROWS", int, 1, MANY),
+    ("STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT", int, 1, MANY),
+    ("MAX_SEQ_LENGTH EVAL_CONCURRENCY", int, 1, MANY),
+    ("LORA_RANK", int, 1, 65536),
+    ("VAL_BATCHES LADDER_ROWS", int, -1, MANY),
+    ("SEED EVAL_SEED", int, 0, 2**32 - 1),
+    ("PATIENCE EVAL_MAX_TOKENS", int, 0, MANY),
+    ("EVAL_PORT", int, 0, 65535),
+    ("LEARNING_RATE", float, ABOVE_0, 1),
+    ("LORA_SCALE EPOCHS COVERAGE TRAINABLE EVAL_TIMEOUT", float, ABOVE_0, MANY),
+    ("MIN_DELTA", float, 0, MANY),
+    ("LORA_DROPOUT", float, 0, 0.999),
+    ("EVAL_TEMPERATURE", float, 0, 100),
+)
 
 
 def check_settings(settings: dict) -> list[dict]:
@@ -50,14 +42,14 @@ def check_settings(settings: dict) -> list[dict]:
     for key, choices in CHOICES.items():
         if settings[key] not in choices:
             raise ValueError(f"{key}={settings[key]}: expected one of {', '.join(choices)}")
-    for key, (kind, low, high) in RANGES.items():
-        value = number(settings, key, kind)
-        if not math.isfinite(value) or not low <= value <= high:
-            least = "above 0" if low == ABOVE_0 else f"{low:,} or more"
-            first = "above 0" if low == ABOVE_0 else f"{low:,}"
-            limits = least if high == MANY else f"{first} to {high:,}"
-            raise ValueError(f"{key}={settings[key]}: expected {limits}")
-    if settings["VAL_BATCHES"].strip("+-0") == "":
+    for keys, kind, low, high in RANGES:
+        for key in keys.split():
+            if not low <= number(settings, key, kind) <= high:  # nan is not, either
+                least = "above 0" if low == ABOVE_0 else f"{low:,}"
+                upward = "" if low == ABOVE_0 else " or more"
+                limits = least + (upward if high == MANY else f" to {high:,}")
+                raise ValueError(f"{key}={settings[key]}: expected {limits}")
+    if number(settings, "VAL_BATCHES") == 0:
         raise ValueError("VAL_BATCHES=0: expected -1 for all of the set, or 1 and more")
     if number(settings, "GRAD_ACCUMULATION") > number(settings, "ITERS"):
         raise ValueError(

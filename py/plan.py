@@ -116,7 +116,7 @@ def page(settings: dict, to_run: list[str]) -> str:
     sizes = output_bytes(settings, model) | {"adapters": adapters}
     stages = stages_of(settings, to_run)
     to_write = {
-        output: sizes[output] for output, runs in stages.values() if runs & (output in sizes)
+        output: sizes[output] for output, runs in stages.values() if runs and output in sizes
     }
     arithmetic, _ = check_arithmetic(settings, rows, model)
     resources, _ = check_resources(settings, model, to_write)

@@ -64,10 +64,10 @@ def read_rows(path: Path):
 
     Raises ValueError beginning with path:line for the first malformed one, and for an empty file.
     """
-    if not Path(path).is_file():
+    if not path.is_file():
         raise ValueError(f"{path}: no such file")
     number = 0
-    with Path(path).open("rb") as stream:
+    with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:
                 row = parse_line(line)

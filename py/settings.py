@@ -15,7 +15,7 @@ def load_settings(config: Path) -> dict[str, str]:
     settings under make and by hand. Raises ValueError when there is no such file, or when a key is
     missing.
     """
-    if not Path(config).is_file():
+    if not config.is_file():
         raise ValueError(f"{config}: no such config")
     settings = dotenv_values(config, interpolate=False)
     settings = {key: os.environ.get(key, value) for key, value in settings.items()}
