@@ -1,8 +1,8 @@
 """What do the rows teach, and what do they not?
 
 Fails: rows that are malformed, miscounted, or not the pinned bytes. Warns: what training on these
-rows leaves out (tools, calls outside the loss, rows that are cut) and what makes a score look
-better or worse than it is (prompts shared between splits, other system prompts).
+rows leaves out (tools, calls outside the loss) and what makes a score look better or worse than it
+is (prompts shared between splits, other system prompts).
 """
 
 import itertools
@@ -10,15 +10,16 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from called import called_names, is_python
-from check_served import answers, count_calls
+from called import is_python
+from check_served import answers, count_calls, tools_called
 from files import sha256_of
 from finding import finding, some
 from rows import read_rows
 from score import EXECUTE_CODE, calls_in_text, code_of
+from settings import number
 
 RARE = 5  # calls; a tool with fewer is hardly taught
-PROMPTS_SHOWN = 40  # characters
+PROMPT_SHOWN = 40  # characters
 CALL_WORDS = re.compile(r"<function=|</?tool_?call|\bexecute_code\b")
 FUNCTION = re.compile(r"\b([a-z_][a-z0-9_]*)\(")  # a tool as a system prompt writes it
 
@@ -32,10 +33,10 @@ def pinned_checksum(path: Path, file: Path) -> str | None:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as a list of checksums") from error
-    for number, line in enumerate(lines, start=1):
+    for place, line in enumerate(lines, start=1):
         digest, _, name = line.partition("  ")
         if not re.fullmatch("[0-9a-f]{64}", digest) or not name:
-            raise ValueError(f"{path}:{number}: expected SHA256, two spaces, a file name")
+            raise ValueError(f"{path}:{place}: expected SHA256, two spaces, a file name")
         if Path(name).name == file.name:
             return digest
     return None
@@ -61,9 +62,13 @@ def check_checksum(checksums: str, file: Path) -> list[dict]:
     ]
 
 
-def check_count(file: Path, wanted: int, key: str) -> list[dict]:
-    """Is every row well formed, and are there `wanted`? Raises ValueError with path:line."""
-    count = sum(1 for _ in read_rows(file))
+def check_count(settings: dict, file: Path) -> list[dict]:
+    """Is every row of a split well formed, and are there as many as TRAIN_ROWS or VALID_ROWS say?
+
+    Raises ValueError with path:line.
+    """
+    key = f"{file.stem.upper()}_ROWS"
+    count, wanted = sum(1 for _ in read_rows(file)), number(settings, key)
     return [
         finding(
             f"data.rows.{file.stem}",
@@ -79,27 +84,19 @@ def check_tools(rows, suite: dict, tools: set[str]) -> list[dict]:
     """Does training call every tool that the suite asks for, and every one its prompt names?"""
     calls = Counter(tool for _, text in answers(rows) for tool in tools_called(text))
     asked = {prompt["expected_tool"] for prompt in suite["prompts"]}
-    asked |= {
-        keyword
-        for prompt in suite["prompts"]
-        if prompt["multi"]
-        for keyword in prompt["keywords"]
-        if keyword in tools
-    }
-    few = sorted((calls[tool], tool) for tool in asked if calls[tool] < RARE)
+    asked |= tools & {word for p in suite["prompts"] if p["multi"] for word in p["keywords"]}
+    ordered = sorted(asked, key=lambda tool: (calls[tool], tool))
+    few = [f"{tool}: {calls[tool]} calls" for tool in ordered if calls[tool] < RARE]
+    fewest = ", ".join(f"{tool} {calls[tool]}" for tool in ordered[:3])
     system = suite["system"]
-    named = {tool for tool in tools if tool in system} | set(FUNCTION.findall(system))
+    named = {tool for tool in tools if tool in system} | {*FUNCTION.findall(system)}
     unused = sorted(name for name in named if not calls[name])
-    fewest = ", ".join(
-        f"{tool} {calls[tool]}" for tool in sorted(asked, key=lambda t: (calls[t], t))[:3]
-    )
     return [
         finding(
             "data.tools",
             "warn" if few else "ok",
             "calls of the suite's tools in the training rows",
-            some([f"{tool}: {count} calls" for count, tool in few])
-            + f"; the other {len(asked) - len(few)} of {len(asked)} have {RARE} or more"
+            some(few) + f"; the other {len(asked) - len(few)} of {len(asked)} have {RARE} or more"
             if few
             else f"{len(asked)} tools, fewest calls: {fewest}",
             "add rows that call these tools, or expect their prompts to fail",
@@ -146,28 +143,21 @@ def check_calls(rows, tools: set[str]) -> list[dict]:
     ]
 
 
-def tools_called(text: str) -> list[str]:
-    """Every function that an answer's calls name: execute_code, and what its code calls."""
-    calls = calls_in_text(text)
-    return [call["name"] for call in calls] + [n for c in code_of(calls) for n in called_names(c)]
-
-
 def first_request(messages: list[dict]) -> str:
     """What the user first asks for; two rows share a prompt when these are equal."""
     return next(m["content"] for m in messages if m["role"] == "user").strip()
 
 
 def check_leaks(train, valid, suite: dict) -> tuple[list[dict], dict]:
-    """Are prompts of the validation split, or of the suite, also training prompts? Facts: all."""
+    """Are prompts of the validation split, or of the suite, also training prompts? Facts: which."""
     others = {
         "valid": {place: first_request(messages) for place, messages in valid},
         "suite": {prompt["id"]: prompt["prompt"].strip() for prompt in suite["prompts"]},
     }
     wanted = {request for prompts in others.values() for request in prompts.values()}
-    shared = {}
+    shared = {}  # request -> the first training row that has it
     for place, messages in train:
-        request = first_request(messages)
-        if request in wanted:
+        if (request := first_request(messages)) in wanted:
             shared.setdefault(request, place)
     fixes = {
         "valid": "the validation loss looks better than it is: take them out of one split",
@@ -196,7 +186,7 @@ def check_system_prompts(rows, suite: dict) -> list[dict]:
     )
     total, same = prompts.total(), prompts[suite["system"]]
     listed = [
-        f"{count:,} x {text[:PROMPTS_SHOWN] or 'none'!r}" for text, count in prompts.most_common(4)
+        f"{count:,} x {text[:PROMPT_SHOWN] or 'none'!r}" for text, count in prompts.most_common(4)
     ]
     return [
         finding(

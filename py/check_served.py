@@ -13,14 +13,7 @@ from called import called_names
 from client import read_answer
 from finding import finding, some
 from score import EXECUTE_CODE, calls_in_text, code_of, score_answer
-from served import (
-    make_machine,
-    parse_calls,
-    served_response,
-    split_text,
-    tags,
-    tool_parsers,
-)
+from served import make_machine, parse_calls, served_response, split_text, tags, tool_parsers
 from server import ServerError
 
 NAME = re.compile(r"[A-Za-z_][\w.-]*")
@@ -38,10 +31,8 @@ def answers(rows):
 
 def count_calls(text: str, pair: tuple[str, str]) -> int:
     """How many whole tool calls between the tags `pair` stand in `text`."""
-    start, end = pair
-    if start not in text:
-        return 0
-    return len(re.findall(re.escape(start) + ".*?" + re.escape(end), text, re.DOTALL))
+    start, end = map(re.escape, pair)
+    return len(re.findall(f"{start}.*?{end}", text, re.DOTALL))
 
 
 def find_tags(rows) -> tuple[tuple[str, str] | None, int]:
@@ -73,8 +64,10 @@ def count_kept(tokenizer, parsers: list[str], rows, pair: tuple[str, str]) -> di
     counts = {name: {"kept": 0, "size": 0, "losing": []} for name in parsers}
     for place, text in answers(rows):
         written = count_calls(text, pair)
-        split = {own: split_text(machine, text)[1] for own, machine in machines.items() if written}
-        for name, count in counts.items() if written else ():
+        if not written:
+            continue
+        split = {own: split_text(machine, text)[1] for own, machine in machines.items()}
+        for name, count in counts.items():
             calls = [call["function"] for call in parse_calls(name, split[tags(name)])]
             kept = [call for call in calls if is_function(call)]
             count["kept"] += len(kept)
@@ -122,12 +115,11 @@ def check_parser(tokenizer, train) -> tuple[list[dict], dict]:
     return [finding("served.parser", "warn", what, f"{lost}; {best} keeps all", fix)], facts
 
 
-def gold_tools(text: str, tools: set[str]) -> list[str]:
-    """The tools that a gold answer calls, each once, in order."""
+def tools_called(text: str) -> list[str]:
+    """Every function that an answer calls: those in the code of execute_code, then by tool call."""
     calls = calls_in_text(text)
-    names = [name for code in code_of(calls) for name in called_names(code)]
-    names += [call["name"] for call in calls if call["name"] != EXECUTE_CODE]
-    return [name for name in dict.fromkeys(names) if name in tools]
+    in_code = [name for code in code_of(calls) for name in called_names(code)]
+    return in_code + [call["name"] for call in calls]
 
 
 def check_instrument(tokenizer, parser: str, rows, tools: set[str]) -> list[dict]:
@@ -137,7 +129,7 @@ def check_instrument(tokenizer, parser: str, rows, tools: set[str]) -> list[dict
     scales), as prose that names the tool (0 in the strict one), as a direct call of the tool
     (0.5), and in the right format with another tool (0.1).
     """
-    machine = make_machine(tokenizer, parser)
+    machine, known = make_machine(tokenizer, parser), tools - {EXECUTE_CODE}
     wrong = {"gold": [], "prose": [], "direct": [], "wrong_tool": []}
     count = 0
 
@@ -162,7 +154,7 @@ def check_instrument(tokenizer, parser: str, rows, tools: set[str]) -> list[dict
         if not count_calls(text, tags(parser)):
             continue
         count += 1
-        wanted = gold_tools(text, tools)
+        wanted = [name for name in dict.fromkeys(tools_called(text)) if name in known]
         expect("gold", place, text, wanted or ["no known tool"], 1.0, 1.0)
         for tool in wanted[:1]:
             expect("prose", place, f"I would call {tool}() for that.", [tool], None, 0.0)

@@ -5,58 +5,47 @@ what, evidence, fix}; input that cannot be read is a finding too. preflight.ok a
 nothing is at level "fail"; with STRICT=1 a warning is a failure.
 """
 
+import argparse
 import gc
-import os
+import logging
+import sys
+import time
+from functools import partial
+from pathlib import Path
 
-gc.disable()  # until the tokenizers are read: a third of the time, spent on tracing their entries
-os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # its advice would stand between our lines
-
-import argparse  # noqa: E402
-import contextlib  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import check_data as data  # noqa: E402
-import check_plan as plan  # noqa: E402
-import check_settings as config  # noqa: E402
-from chat_format import open_tokenizer  # noqa: E402
-from check_rows import check_splits, check_suite  # noqa: E402
-from check_served import check_instrument, check_parser  # noqa: E402
-from check_tokenizer import check_tokenizer  # noqa: E402
-from expand_turns import training_rows  # noqa: E402
-from files import read_json, write_json  # noqa: E402
-from finding import finding, in_columns  # noqa: E402
-from models import KEYS, model_folder, resolved_revision  # noqa: E402
-from rows import placed_rows  # noqa: E402
-from served import tags  # noqa: E402
-from settings import load_settings, number  # noqa: E402
-from shapes import model_facts  # noqa: E402
-from suite import read_suite, read_tools  # noqa: E402
+import check_data as data
+import check_plan as plan
+import check_settings as config
+from chat_format import open_tokenizer
+from check_rows import check_splits, check_suite
+from check_served import check_instrument, check_parser
+from check_tokenizer import check_tokenizer
+from expand_turns import training_rows
+from files import read_json, write_json
+from finding import finding, in_columns
+from models import KEYS, model_folder, resolved_revision
+from rows import placed_rows
+from served import tags
+from settings import load_settings, number
+from shapes import model_facts
+from suite import read_suite, read_tools
 
 # What the ids of the checks begin with, where all input can be read.
 GROUPS = ("data", "tokenizer", "template", "served", "instrument", "plan", "resources")
 
 
-def read_inputs(settings: dict, attempt) -> dict:
-    """Open what the checks read: suite, tools, models, tokenizers. None for what can't be."""
-    inputs = {
-        "suite": attempt("suite.schema", read_suite, Path(settings["SUITE"])),
-        "tools": attempt("tools.schema", read_tools, Path(settings["TOOLS"])),
-        "folders": {},
-        "tokenizers": {},
-    }
+def open_models(settings: dict, attempt) -> tuple[dict, dict]:
+    """(folder of each model, its tokenizer): base first, reference second, None if unreadable."""
+    folders, tokenizers = {}, {}
     for key in KEYS:
         id = f"model.{key.lower()}"
-        folder = attempt(id, model_folder, settings, key)
-        same = folder and folder == inputs["folders"].get("BASE_MODEL")
-        inputs["folders"][key] = folder
-        inputs["tokenizers"][key] = (
-            inputs["tokenizers"]["BASE_MODEL"]
-            if same
-            else folder and attempt(id, open_tokenizer, folder, key == "BASE_MODEL")
-        )
-    return inputs
+        folder = folders[key] = attempt(id, model_folder, settings, key)
+        if tokenizers and folder == folders["BASE_MODEL"]:
+            tokenizers[key] = tokenizers["BASE_MODEL"]
+        else:
+            served = key == "BASE_MODEL"
+            tokenizers[key] = folder and attempt(id, open_tokenizer, folder, served)
+    return folders, tokenizers
 
 
 def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
@@ -85,40 +74,31 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     ask("config.services", config.check_services, settings)
     ask("config.build", config.check_folder, settings)
     ask("config.results", config.check_results, settings)
+    files = [Path(settings["DATA"]) / f"{split}.jsonl" for split in ("train", "valid")]
     rows_readable = True
-    for split in ("train", "valid"):
-        file, key = Path(settings["DATA"]) / f"{split}.jsonl", f"{split.upper()}_ROWS"
-        if not file.is_file():
-            rows_readable &= ask(f"data.rows.{split}", data.check_count, file, 0, key)
-            continue
-        ask(f"data.checksum.{split}", data.check_checksum, settings["CHECKSUMS"], file)
-        rows_readable &= ask(
-            f"data.rows.{split}", data.check_count, file, number(settings, key), key
-        )
+    for file in files:
+        if file.is_file():
+            ask(f"data.checksum.{file.stem}", data.check_checksum, settings["CHECKSUMS"], file)
+        rows_readable &= ask(f"data.rows.{file.stem}", data.check_count, settings, file)
 
-    inputs = read_inputs(settings, attempt)
-    suite, tools, tokenizers = inputs["suite"], inputs["tools"], inputs["tokenizers"]
+    # Rows are read anew by each check: a set of them need not fit into memory.
+    train, valid = (partial(placed_rows, file) for file in files)
+    trained = partial(training_rows, settings, "train")
+    suite = attempt("suite.schema", read_suite, Path(settings["SUITE"]))
+    tools = attempt("tools.schema", read_tools, Path(settings["TOOLS"]))
+    gc.disable()  # a third of the time to open a tokenizer goes into tracing its entries
+    folders, tokenizers = open_models(settings, attempt)
     base, reference = tokenizers.values()
-    train_file, valid_file = (Path(settings["DATA"]) / f"{s}.jsonl" for s in ("train", "valid"))
-
-    def train():
-        return placed_rows(train_file)
-
-    def valid():
-        return placed_rows(valid_file)
-
-    def trained():
-        return training_rows(settings, "train")
 
     count = sum(1 for _ in trained()) if rows_readable else number(settings, "TRAIN_ROWS")
-    facts |= {"train_rows": count, "train_file": str(train_file)}
+    facts |= {"train_rows": count, "train_file": str(files[0])}
     facts["models"] = {
         key: {"model": settings[key], "revision": folder and resolved_revision(folder)}
-        for key, folder in inputs["folders"].items()
+        for key, folder in folders.items()
     }
     if base and reference:
         special = Path(settings["SPECIAL_TOKENS"])
-        ask("tokenizer.special_tokens", check_tokenizer, inputs["folders"], tokenizers, special)
+        ask("tokenizer.special_tokens", check_tokenizer, folders, tokenizers, special)
     gc.enable()
     gc.freeze()  # the tokenizers stay; what 100,000 rows leave behind does not
     if rows_readable and base:
@@ -139,7 +119,7 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
             ask("data.calls", data.check_calls, train(), tools)
         ask("data.leaks", data.check_leaks, train(), valid(), suite)
         ask("data.system_prompts", data.check_system_prompts, train(), suite)
-    folder = inputs["folders"]["BASE_MODEL"]
+    folder = folders["BASE_MODEL"]
     if folder and (folder / "config.json").is_file():
         check_size(settings, folder, count, attempt, ask, facts)
     return findings, facts, not unreadable
@@ -187,10 +167,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the two files")
     args = parser.parse_args()
     started = time.perf_counter()
+    logging.getLogger("transformers").setLevel(logging.ERROR)  # its advice would mix with our lines
     try:
         settings = load_settings(args.config)
-        with contextlib.suppress(FileNotFoundError):
-            (args.out / "preflight.ok").unlink()
+        (args.out / "preflight.ok").unlink(missing_ok=True)
         findings, facts, readable = run_checks(settings)
         if settings["STRICT"] == "1":
             for entry in findings:
@@ -208,8 +188,7 @@ def main() -> int:
     seconds = time.perf_counter() - started
     print(f"{len(findings)} checks, {len(failed)} failed, {warned} warned, {seconds:.1f} s")
     if facts["not_checked"]:
-        left = ", ".join(facts["not_checked"])
-        print(f"Not checked, for want of what failed above: {left}")
+        print("Not checked, for want of what failed above:", ", ".join(facts["not_checked"]))
     if failed:
         first = failed[0]
         more = f" ({len(failed) - 1} more in {args.out / 'preflight.json'})" if failed[1:] else ""
