@@ -10,8 +10,8 @@ import ast
 import sys
 from pathlib import Path
 
-from files import write_json
-from suite import PROMPT_FIELDS, read_suite
+from files import read_json, write_json
+from suite import PROMPT_FIELDS, check_suite
 
 DEFAULT_BUDGET = 512  # tokens, where the script has None
 
@@ -39,12 +39,15 @@ def suite_of(literals: dict, path: Path) -> dict:
     for name in ("EVAL_PROMPTS", "EVAL_SYSTEM_PROMPT"):
         if name not in literals:
             raise ValueError(f"{path}: no literal {name}")
+    if not isinstance(literals["EVAL_PROMPTS"], (list, tuple)):
+        raise ValueError(f"{path}: EVAL_PROMPTS must be a list")
     prompts = []
     for number, row in enumerate(literals["EVAL_PROMPTS"], start=1):
         if not isinstance(row, (tuple, list)) or len(row) != len(PROMPT_FIELDS):
             raise ValueError(f"{path}: EVAL_PROMPTS entry {number}: expected 7 values")
         prompt = dict(zip(PROMPT_FIELDS, row, strict=True))
-        prompt["keywords"] = list(prompt["keywords"] or [])
+        if isinstance(prompt["keywords"], tuple):
+            prompt["keywords"] = list(prompt["keywords"])
         prompt["max_tokens"] = prompt["max_tokens"] or DEFAULT_BUDGET
         prompts.append(prompt)
     system = literals["EVAL_SYSTEM_PROMPT"]
@@ -58,18 +61,13 @@ def main() -> int:
     args = parser.parse_args()
     try:
         suite = suite_of(read_literals(args.script), args.script)
-        checked = args.out.with_name(args.out.name + ".new")
-        write_json(checked, suite)
-        try:
-            read_suite(checked)
-            if args.out.exists() and args.out.read_bytes() != checked.read_bytes():
-                raise ValueError(
-                    f"{args.out}: differs from the prompts of {args.script}; it is left as it is:"
-                    " move it away, or name it with SUITE under a name of its own"
-                )
-            checked.replace(args.out)
-        finally:
-            checked.unlink(missing_ok=True)
+        check_suite(suite, args.script)
+        if args.out.exists() and read_json(args.out) != suite:
+            raise ValueError(
+                f"{args.out}: differs from the prompts of {args.script}; it is left as it is:"
+                " move it away, or name it with SUITE under a name of its own"
+            )
+        write_json(args.out, suite)
     except (ValueError, OSError) as error:
         print(f"original_suite: {error}", file=sys.stderr)
         return 2

@@ -18,11 +18,14 @@ PROMPT_FIELDS = {
 
 
 def read_suite(path: Path) -> dict:
-    """The suite in `path`: {name, system, prompts: [{id, category, ...}]}.
-
-    Raises ValueError naming the prompt and the field when it is malformed.
-    """
+    """The suite in `path`: {name, system, prompts: [{id, category, ...}]}. Raises ValueError."""
     suite = read_json(path)
+    check_suite(suite, path)
+    return suite
+
+
+def check_suite(suite: dict, path: Path) -> None:
+    """Raise ValueError naming the prompt and the field of a malformed suite, which is of `path`."""
     for field in ("name", "system"):
         if not isinstance(suite.get(field), str):
             raise ValueError(f"{path}: {field!r} must be a string")
@@ -46,7 +49,6 @@ def read_suite(path: Path) -> dict:
         if prompt["id"] in seen:
             raise ValueError(f"{where}: the id {prompt['id']!r} is used twice")
         seen.add(prompt["id"])
-    return suite
 
 
 def is_text(text: str) -> bool:

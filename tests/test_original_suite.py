@@ -62,7 +62,9 @@ def test_the_prompts_and_the_system_prompt_come_out_as_a_suite(tmp_path):
         ("EVAL_SYSTEM_PROMPT = 'x'\nEVAL_PROMPTS = make()", "no literal EVAL_PROMPTS"),
         ("EVAL_SYSTEM_PROMPT = 'x'\nEVAL_PROMPTS = [(1, 2)]", "entry 1: expected 7 values"),
         ("EVAL_SYSTEM_PROMPT = 'x'\nEVAL_PROMPTS = []", "at least one prompt"),
-        (SCRIPT.replace('"text-01"', "17"), "prompt 1: 'id' must be a str"),
+        ("EVAL_SYSTEM_PROMPT = 'x'\nEVAL_PROMPTS = 3", "EVAL_PROMPTS must be a list"),
+        (SCRIPT.replace('"text-01"', "17"), "script.py: prompt 1: 'id' must be a str"),
+        (SCRIPT.replace('["read_file", "ls"]', '"ls"'), "prompt 1: 'keywords' must be a list"),
     ],
 )
 def test_a_script_of_another_shape_is_refused_in_one_line(tmp_path, script, message):
