@@ -6,25 +6,73 @@ same text must become the same tokens with the reference's tokenizer. That the r
 words things differently is only worth a warning: the trained model never sees that template.
 """
 
+import contextlib
 import unicodedata
-from collections import Counter
+from collections import defaultdict
 
-from chat_format import encode, render_masked, render_prompt, render_row
+from chat_format import encode, format_prompt, render_masked, render_prompt, render_row
 from client import split_thinking
 from finding import finding
 from rows import batches
-from show import (
-    CONTEXT,
-    differing_prompt,
-    differing_text,
-    differing_tokens,
-    last_tokens,
-)
+from show import CONTEXT, differing_prompt, differing_text, differing_tokens, last_tokens
 from suite import messages_of
 
-SHOWN = 3  # rows named for each problem
 QUANTILES = {"shortest": 0.0, "median": 0.5, "95%": 0.95, "longest": 1.0}
-PROBLEMS = ("prefix", "end", "answer", "content", "tokens", "wording", "cut")
+# problem -> (id, level, what is looked at, what rows with it do, what is said of none, fix)
+COMPARED = {  # with the reference
+    "tokens": (
+        "tokenizer.rows",
+        "fail",
+        "training rows encoded with both tokenizers",
+        "become other tokens",
+        "{rows}, the same tokens at the same places",
+        "choose a BASE_MODEL with REFERENCE_MODEL's tokenizer",
+    ),
+    "wording": (
+        "template.wording",
+        "warn",
+        "training rows through both chat templates",
+        "are worded differently",
+        "{rows}, the same text",
+        "none needed between families of one tokenizer; a score is comparable, a prompt is not",
+    ),
+}
+RENDERED = {  # by the base
+    "prefix": (
+        "template.prefix",
+        "fail",
+        "evaluation's prompt as the beginning of what training sees",
+        "begin otherwise",
+        "{rows}, token by token, with enable_thinking=false",
+        "training and evaluation would format differently: mend these rows, or BASE_MODEL's"
+        " chat template",
+    ),
+    "content": (
+        "template.content",
+        "fail",
+        "what the messages say, in the rendered rows",
+        "lose a part",
+        "{rows} with all of it",
+        "the chat template leaves out or changes what the rows say: mend it",
+    ),
+    "answer": (
+        "template.answer",
+        "fail",
+        "what a model that has learned a row would answer, up to the first end token",
+        "would be answered otherwise",
+        "{rows}, word by word",
+        "template, end tokens or decoder change the answer: mend them in BASE_MODEL's files",
+    ),
+    "end": (
+        "template.end",
+        "fail",
+        "a token that ends the answer, in every row",
+        "hold no end token ({ends})",
+        "all have: {ends}",
+        "the model would never learn to stop: mend eos_token in tokenizer_config.json, or"
+        " eos_token_id in config.json, of BASE_MODEL",
+    ),
+}
 
 
 def check_splits(base, reference, train, valid, limit: int) -> tuple[list[dict], dict]:
@@ -42,27 +90,21 @@ def check_rows(base, reference, rows, limit: int) -> tuple[list[dict], dict]:
     facts count tokens: `supervised_tokens` come after the part that --mask-prompt hides. Raises
     ValueError with the place of a row that the base's chat template refuses.
     """
-    problems = {name: {"count": 0, "places": []} for name in PROBLEMS}
-    lengths, supervised, largest = Counter(), 0, 0
+    problems, lengths, supervised, largest = defaultdict(list), [], 0, 0
 
     def note(problem: str, place: str, describe, *args):
-        """Count a row under a problem; the first few are named, the first is described."""
+        """Note a row under a problem; only the first is described, which takes time."""
         noted = problems[problem]
-        if not noted["count"]:
-            noted["places"].append(f"{place}: {describe(*args)}")
-        elif noted["count"] < SHOWN:
-            noted["places"].append(place)
-        noted["count"] += 1
+        noted.append(place if noted else f"{place}: {describe(*args)}")
 
     for batch in batches(rows):
-        texts = [rendered(render_row, base, *row) for row in batch]
-        seen = encode(base, texts)
-        asked = encode(base, [rendered(ask_row, base, *row) for row in batch])
-        masked = encode(base, [rendered(render_masked, base, *row) for row in batch])
+        rendered = (render_all(base, *row) for row in batch)
+        texts, prompts, masks = map(list, zip(*rendered, strict=True))
+        seen, asked, masked = (encode(base, side) for side in (texts, prompts, masks))
         for (place, messages), text, ids, prompt, hidden in zip(
             batch, texts, seen, asked, masked, strict=True
         ):
-            lengths[len(ids)] += 1
+            lengths.append(len(ids))
             largest = max(largest, *ids)
             supervised += max(0, min(len(ids), limit) - len(hidden))
             check_answer(base, place, messages, ids, prompt, note)
@@ -78,14 +120,38 @@ def check_rows(base, reference, rows, limit: int) -> tuple[list[dict], dict]:
                     note("tokens", place, differing_tokens, base, reference, ids, theirs)
                 if text != (other := rendered_by_reference(reference, messages)):
                     note("wording", place, differing_text, text, other)
+    lengths.sort()
+    last = len(lengths) - 1
+    spread = {name: lengths[int(share * last)] for name, share in QUANTILES.items()}
     facts = {
-        "train_tokens": sum(length * count for length, count in lengths.items()),
+        "train_tokens": sum(lengths),
         "supervised_tokens": supervised,
         "largest_id": largest,
-        "row_tokens": {name: quantile(lengths, share) for name, share in QUANTILES.items()},
+        "row_tokens": spread,
     }
-    compared = reference_findings(problems, lengths.total()) if reference else []
-    return compared + base_findings(problems, base, lengths, limit, facts), facts
+    ends = ", ".join(sorted(base.decode([id]) for id in base.eos_token_ids)) or "none at all"
+    table = COMPARED | RENDERED if reference else RENDERED
+    found = row_findings(table, problems, len(lengths), ends)
+    return [*found, length_finding(problems["cut"], len(lengths), spread, limit)], facts
+
+
+def render_all(base, place: str, messages: list[dict]) -> tuple[str, str, str]:
+    """A row's texts: what training sees, what evaluation would send, what --mask-prompt hides."""
+    with named(place):
+        return (
+            render_row(base, messages),
+            render_prompt(base, messages[:-1]),
+            render_masked(base, messages),
+        )
+
+
+@contextlib.contextmanager
+def named(place: str):
+    """Where the base's template refuses messages, say which."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: BASE_MODEL: {error}") from error
 
 
 def check_answer(base, place: str, messages: list[dict], ids: list[int], prompt: list, note):
@@ -121,119 +187,35 @@ def lost_content(messages: list[dict], text: str) -> str:
 def check_suite(base, suite: dict) -> list[dict]:
     """Can every prompt of the suite be asked? Raises ValueError for one that can't."""
     longest = 0
-    for batch in batches(suite["prompts"]):
-        texts = [
-            rendered(render_prompt, base, prompt["id"], messages_of(suite, prompt))
-            for prompt in batch
-        ]
-        longest = max(longest, *map(len, encode(base, texts)))
+    for prompt in suite["prompts"]:
+        with named(prompt["id"]):
+            longest = max(longest, len(format_prompt(base, messages_of(suite, prompt))))
     evidence = f"{len(suite['prompts']):,} prompts, at most {longest:,} tokens"
     return [finding("suite.render", "ok", "the suite's prompts through the template", evidence)]
 
 
-def reference_findings(problems: dict, count: int) -> list[dict]:
-    """What the comparison with the reference found."""
-    return [
-        finding(
-            "tokenizer.rows",
-            "fail" if problems["tokens"]["count"] else "ok",
-            "training rows encoded with both tokenizers",
-            counted(problems["tokens"], count, "become other tokens")
-            or f"{count:,} rows, the same tokens at the same places",
-            "choose a BASE_MODEL with REFERENCE_MODEL's tokenizer",
-        ),
-        finding(
-            "template.wording",
-            "warn" if problems["wording"]["count"] else "ok",
-            "training rows through both chat templates",
-            counted(problems["wording"], count, "are worded differently")
-            or f"{count:,} rows, the same text",
-            "none needed between families of one tokenizer; a score is comparable, a prompt is not",
-        ),
-    ]
+def row_findings(table: dict, problems: dict, count: int, ends: str) -> list[dict]:
+    """The finding on each problem of one of the tables above; `ends` are the end tokens."""
+    rows, found = f"{count:,} rows", []
+    for problem, (id, level, what, bad, good, fix) in table.items():
+        bad, good = (text.format(rows=rows, ends=ends) for text in (bad, good))
+        places = problems[problem]
+        evidence = f"{len(places):,} of {rows} {bad}; {places[0]}" if places else good
+        found.append(finding(id, level if places else "ok", what, evidence, fix))
+    return found
 
 
-def base_findings(problems: dict, base, lengths: Counter, limit: int, facts: dict) -> list[dict]:
-    """What the base model's own rendering showed."""
-    count, spread, cut = lengths.total(), facts["row_tokens"], problems["cut"]
-    ends = ", ".join(sorted(base.decode([id]) for id in base.eos_token_ids)) or "none at all"
-
-    def level(problem: str) -> str:
-        return "fail" if problems[problem]["count"] else "ok"
-
-    return [
-        finding(
-            "template.prefix",
-            level("prefix"),
-            "evaluation's prompt as the beginning of what training sees",
-            counted(problems["prefix"], count, "begin otherwise")
-            or f"{count:,} rows, token by token, with enable_thinking=false",
-            "training and evaluation would format differently: mend these rows, or BASE_MODEL's"
-            " chat template",
-        ),
-        finding(
-            "template.content",
-            level("content"),
-            "what the messages say, in the rendered rows",
-            counted(problems["content"], count, "lose a part") or f"{count:,} rows with all of it",
-            "the chat template leaves out or changes what the rows say: mend it",
-        ),
-        finding(
-            "template.answer",
-            level("answer"),
-            "what a model that has learned a row would answer, up to the first end token",
-            counted(problems["answer"], count, "would be answered otherwise")
-            or f"{count:,} rows, word by word",
-            "template, end tokens or decoder change the answer: mend them in BASE_MODEL's files",
-        ),
-        finding(
-            "template.end",
-            level("end"),
-            "a token that ends the answer, in every row",
-            counted(problems["end"], count, f"hold no end token ({ends})") or f"all have: {ends}",
-            "the model would never learn to stop: mend eos_token in tokenizer_config.json, or"
-            " eos_token_id in config.json, of BASE_MODEL",
-        ),
-        finding(
-            "data.lengths",
-            "ok" if not cut["count"] else "fail" if 2 * cut["count"] > count else "warn",
-            "tokens per row against MAX_SEQ_LENGTH",
-            ", ".join(f"{name} {value:,}" for name, value in spread.items())
-            + f", limit {limit:,}"
-            + (f"; cut {cut['count']:,}: {'; '.join(cut['places'])}" if cut["count"] else ""),
-            f"set MAX_SEQ_LENGTH={-(-spread['longest'] // 32) * 32}, or shorten these rows",
-        ),
-    ]
-
-
-def counted(problem: dict, count: int, what: str) -> str:
-    """'2 of 40 rows <what>; <the first>', or "" when there are none."""
-    if not problem["count"]:
-        return ""
-    return f"{problem['count']:,} of {count:,} rows {what}; {problem['places'][0]}"
-
-
-def quantile(lengths: Counter, share: float) -> int:
-    """The length that `share` of the rows do not exceed."""
-    rank, seen = share * (lengths.total() - 1), 0
-    for length in sorted(lengths):
-        seen += lengths[length]
-        if seen > rank:
-            return length
-    return 0
-
-
-def ask_row(tokenizer, messages: list[dict]) -> str:
-    """The prompt that evaluation would send for a row: all but its last answer."""
-    return render_prompt(tokenizer, messages[:-1])
-
-
-def rendered(render, tokenizer, place: str, messages: list[dict]) -> str:
-    """One rendered text. Raises ValueError beginning with the row's place."""
-    try:
-        return render(tokenizer, messages)
-    except ValueError as error:
-        raise ValueError(f"{place}: BASE_MODEL: {error}") from error
+def length_finding(cut: list[str], count: int, spread: dict, limit: int) -> dict:
+    """How long are the rows, and how many of them would be cut at MAX_SEQ_LENGTH?"""
+    return finding(
+        "data.lengths",
+        "ok" if not cut else "fail" if 2 * len(cut) > count else "warn",
+        "tokens per row against MAX_SEQ_LENGTH",
+        ", ".join(f"{name} {value:,}" for name, value in spread.items())
+        + f", limit {limit:,}"
+        + (f"; cut {len(cut):,}: {'; '.join(cut[:3])}" if cut else ""),
+        f"set MAX_SEQ_LENGTH={-(-spread['longest'] // 32) * 32}, or shorten these rows",
+    )
 
 
 def rendered_by_reference(reference, messages: list[dict]) -> str:
