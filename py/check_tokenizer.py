@@ -20,7 +20,7 @@ FIX = (
 )
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 MISSING = "missing"
-PIPELINE = ("normalizer", "pre_tokenizer", "decoder")
+DEFAULTED = ("normalizer", "pre_tokenizer", "decoder", "added_tokens")
 END_FIX = "give both the same bos, eos and pad token in tokenizer_config.json"
 
 
@@ -102,7 +102,7 @@ def different_ids(here: dict[str, int], there: dict[str, int]) -> list[str]:
 
 def different_merges(here: list, there: list) -> list[str]:
     """The first rank at which two lists of merges part. A merge is "a b" or ["a", "b"]."""
-    if here == there:
+    if here == there:  # which is quick, and the usual case
         return []
     pairs = [[m if isinstance(m, str) else " ".join(m) for m in merges] for merges in (here, there)]
     if pairs[0] == pairs[1]:
@@ -152,20 +152,19 @@ def short(value) -> str:
 
 def check_files(folders: dict, tokenizers: dict) -> list[dict]:
     """Are vocabulary, merges, normalizer, pre-tokenizer, added tokens and bos/eos/pad equal?"""
-    here, there = tokenizers.values()
     files = [folder / "tokenizer.json" for folder in folders.values()]
     if all(file.is_file() for file in files) and filecmp.cmp(*files, shallow=False):
         ours = theirs = read_json(files[0])  # the usual case; a 10 MB file is not parsed twice
     else:
         ours, theirs = (describe_tokenizer(folders[key], tokenizers[key]) for key in folders)
-    if any(ours.get(part) != theirs.get(part) for part in (*PIPELINE, "added_tokens")):
+    if any(ours.get(part) != theirs.get(part) for part in DEFAULTED):
         # A default may be written out in one file and left out in the other.
         ours, theirs = canonical(files[0], ours), canonical(files[1], theirs)
     merges = [side.get("model", {}).get("merges") or [] for side in (ours, theirs)]
     added = [side.get("added_tokens") or [] for side in (ours, theirs)]
-    names = ("bos_token", "eos_token", "pad_token")
     vocabulary = [vocabulary_of(side) for side in (ours, theirs)]
-    ends = [{name: getattr(t, name) for name in names} for t in (here, there)]
+    names = ("bos_token", "eos_token", "pad_token")
+    ends = [{name: getattr(t, name) for name in names} for t in tokenizers.values()]
     parts = {
         "vocabulary": (
             different_ids(*vocabulary),
@@ -176,14 +175,13 @@ def check_files(folders: dict, tokenizers: dict) -> list[dict]:
             different_parts(ours.get("normalizer"), theirs.get("normalizer")),
             short(ours.get("normalizer")),
         ),
-        "pre_tokenizer": (
-            different_parts(ours.get("pre_tokenizer"), theirs.get("pre_tokenizer")),
-            (ours.get("pre_tokenizer") or {}).get("type", "none"),
-        ),
-        "decoder": (
-            different_parts(ours.get("decoder"), theirs.get("decoder")),
-            (ours.get("decoder") or {}).get("type", "none"),
-        ),
+        **{
+            part: (
+                different_parts(ours.get(part), theirs.get(part)),
+                (ours.get(part) or {}).get("type", "none"),
+            )
+            for part in ("pre_tokenizer", "decoder")
+        },
         "added_tokens": (different_added_tokens(*added), f"{len(added[0])} with their flags"),
         "bos_eos_pad": (
             different_parts(*ends),

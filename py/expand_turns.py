@@ -13,8 +13,6 @@ from pathlib import Path
 from rows import placed_rows
 from settings import load_settings
 
-SPLITS = ("train", "valid")
-
 
 def turns(messages: list[dict]):
     """Yield the messages up to each answer of the assistant, the shortest first."""
@@ -39,7 +37,7 @@ def main() -> int:
     try:
         settings = load_settings(args.config) | {"EXPAND_TURNS": "1"}
         args.out.mkdir(parents=True, exist_ok=True)
-        for split in SPLITS:
+        for split in ("train", "valid"):
             with (args.out / f"{split}.jsonl").open("w", encoding="utf-8") as out:
                 count = 0
                 for _, row in training_rows(settings, split):

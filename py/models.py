@@ -6,8 +6,7 @@
 KEY is BASE_MODEL or REFERENCE_MODEL. `resolve` asks the hub which revision that model is at,
 downloads what describes it (config, tokenizer, template: 15 MB), and notes the revision: the
 recipe uses that one from then on, and asks no more. KEY=org/name@revision names one. `weights`
-downloads the weights of the base model, where they are missing. Exit status 2 when that cannot be
-had.
+downloads the weights of the base model, where they are missing. Exit status 2: not to be had.
 """
 
 import argparse
@@ -78,26 +77,22 @@ def note_of(settings: dict, key: str) -> Path:
 
 def reason(error: Exception) -> str:
     """What an error of the hub's client means. The first in its chain that is known says it."""
-    while error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        name = type(error).__name__
-        cause = error.__cause__
-        if status and name not in REASONS:
-            return STATUSES.get(status, f"the hub answers with status {status}")
-        if name in REASONS and not (name == "LocalEntryNotFoundError" and cause):
-            return REASONS[name]
-        if cause is None:
-            return f"{name}: {' '.join(str(error).split())}"
-        error = cause
-    return "no reason given"
+    name, cause = type(error).__name__, error.__cause__
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if name in REASONS and not (name == "LocalEntryNotFoundError" and cause):
+        return REASONS[name]
+    if status:
+        return STATUSES.get(status, f"the hub answers with status {status}")
+    return reason(cause) if cause else f"{name}: {' '.join(str(error).split())}"
 
 
 def download(
     key: str, model: str, revision: str | None, patterns: list[str], local: bool = False
 ) -> Path:
-    """The folder with those files of the hub model of `key`; with `local`, if all is there already.
+    """The folder with the files `patterns` of a hub model; with `local` nothing is downloaded.
 
-    Raises ValueError in one line when it is not to be had.
+    `key` is the setting that names the model. Raises ValueError in one line when they are not to be
+    had.
     """
     try:
         return Path(
