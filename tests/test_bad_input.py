@@ -1,6 +1,5 @@
 """Bad input gets one line and exit status 2, and nothing that was there is lost."""
 
-import json
 import shutil
 import socket
 import subprocess
@@ -8,8 +7,6 @@ import subprocess
 import pytest
 
 from conftest import ROOT, write_config
-
-ROW = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]}
 
 
 def run_program(name, *arguments):
@@ -23,30 +20,6 @@ def assert_one_line(run, *parts):
     assert "Traceback" not in run.stderr
     for part in parts:
         assert part in run.stderr
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'{"messages": [', "train.jsonl:2: not JSON"),
-        (b'"just a string"', 'train.jsonl:2: expected {"messages": [...]}'),
-        (b'{"messages": [{"role": "robot", "content": ""}]}', "train.jsonl:2: unknown role"),
-        (b'{"messages": [{"role": "user", "content": "x"}]}', "train.jsonl:2: turns must"),
-        (b'{"messages": [{"role": "user", "content": 3}]}', "train.jsonl:2: the user's content"),
-        (b'{"messages": [{"role": "user", "content": "\xff"}]}', "train.jsonl:2: not UTF-8"),
-        (b"", "train.jsonl:2: not JSON"),
-    ],
-)
-def test_a_malformed_row_is_named_with_file_and_line(tiny_config, tmp_path, content, message):
-    good = json.dumps(ROW).encode()
-    (tmp_path / "train.jsonl").write_bytes(good + b"\n" + content + b"\n" + good + b"\n")
-    (tmp_path / "valid.jsonl").write_bytes(good + b"\n")
-    config = tmp_path / "x.env"
-    lines = [line for line in tiny_config.read_text().splitlines() if not line.startswith("DATA=")]
-    config.write_text("\n".join([*lines, f"DATA={tmp_path}"]) + "\n")
-    run = run_program("preflight.py", "--config", config, "--out", tmp_path)
-    assert_one_line(run, message)
-    assert not (tmp_path / "preflight.ok").exists()
 
 
 def test_a_missing_model_directory(tmp_path):
@@ -132,34 +105,6 @@ def test_clean_leaves_what_the_recipe_did_not_make(tmp_path, place):
     )
     assert run.returncode == 2 and "clean: " in run.stderr, run.stdout
     assert len(list(tmp_path.rglob("mine"))) == 4
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("Q_BITS=7", "Q_BITS=7: expected one of 2, 3, 4, 5, 6, 8"),
-        ("Q_BITS=abc", "Q_BITS=abc: expected one of"),
-        ("LR_SCHEDULE=cosin", "LR_SCHEDULE=cosin: expected one of constant, cosine_decay"),
-        ("LEARNING_RATE=fast", "LEARNING_RATE=fast: expected a number"),
-        ("TRAIN_ROWS=0", "TRAIN_ROWS=0: expected 1 or more"),
-        ("NUM_LAYERS=99", "NUM_LAYERS=99: the model has 2 layers"),
-        ("BATCH_SIZE=1.5", "BATCH_SIZE=1.5: expected a whole number"),
-        ("VAL_BATCHES=0", "VAL_BATCHES=0: expected -1 for all of the set"),
-        ("LORA_DROPOUT=nan", "LORA_DROPOUT=nan: expected 0 to 0.999"),
-        ("EVAL_TEMPERATURE=hot", "EVAL_TEMPERATURE=hot: expected a number"),
-        ("EVAL_PORT=99999", "EVAL_PORT=99999: expected 0 to 65,535"),
-        ("TARGETS=nowhere.json", "config.results: nowhere.json: No such file"),
-        ("BASELINE=data/suite.json", "data/suite.json: not a result to compare with"),
-        ("EXPAND_TURNS=yes", "EXPAND_TURNS=yes: expected one of 0, 1"),
-    ],
-)
-def test_a_setting_that_would_fail_after_training_is_named_before(
-    tiny_config, tmp_path, setting, message, monkeypatch
-):
-    key, _, value = setting.partition("=")
-    monkeypatch.setenv(key, value)
-    run = run_program("preflight.py", "--config", tiny_config, "--out", tmp_path)
-    assert_one_line(run, message)
 
 
 def evaluate_arguments(folder, model):
