@@ -25,7 +25,7 @@ FUNCTION = re.compile(r"\b([a-z_][a-z0-9_]*)\(")  # a tool as a system prompt wr
 
 
 def pinned_checksum(path: Path, file: Path) -> str | None:
-    """The sha256 that `path`, in the format of `shasum -a 256`, has for a file of that name.
+    """The sha256 that `path`, a list as `shasum -a 256` writes it, has for a file of that name.
 
     Raises ValueError when the list can't be read.
     """
@@ -203,8 +203,8 @@ def check_system_prompts(rows, suite: dict) -> list[dict]:
 def check_masked_calls(rows, tags: tuple[str, str], facts: dict) -> tuple[list[dict], dict]:
     """Which tool calls does --mask-prompt keep out of the loss? It trains the last message only.
 
-    Rows that EXPAND_TURNS made of one conversation follow each other and have its place: a call
-    is trained when one of them ends with it. `tags` stand around a call, `facts` are those of
+    The rows that EXPAND_TURNS makes of one conversation have its place and follow each other: a
+    call is trained when one of them ends with it. `tags` stand around a call, `facts` are those of
     check_rows.
     """
     with_calls, untrained, calls, masked = 0, 0, 0, 0

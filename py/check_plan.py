@@ -112,8 +112,8 @@ def free_bytes(path: Path) -> int:
 def with_twin(model: dict) -> dict:
     """`model` (shapes.model_facts) with twin_bytes and twin_flags: what to serve on a CPU.
 
-    All weights as float32 where they fit into memory; else only the scales of the quantized ones,
-    which is the same values in a quarter of the room, and a tenth of the speed.
+    All weights as float32 where they fit into memory; else only the scales of the quantized ones:
+    the same values in a quarter of the room, at a tenth of the speed.
     """
     fits = model["float32_bytes"] < 0.8 * memory_bytes()
     return model | {

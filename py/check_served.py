@@ -130,8 +130,13 @@ def check_instrument(tokenizer, parser: str, rows, tools: set[str]) -> list[dict
     (0.5), and in the right format with another tool (0.1).
     """
     machine, known = make_machine(tokenizer, parser), tools - {EXECUTE_CODE}
-    wrong = {"gold": [], "prose": [], "direct": [], "wrong_tool": []}
-    count = 0
+    right = {
+        "gold": "score 1.0 in both scales",
+        "prose": "score 0 in the strict scale as prose",
+        "direct": "score 0.5 as direct calls",
+        "wrong_tool": "score 0.1 with another tool in the code",
+    }
+    wrong, count = {case: [] for case in right}, 0
 
     def expect(case: str, place: str, text: str, wanted: list[str], *scores: float | None):
         """Note under `case` when the answer's scores are not these; None stands for any."""
@@ -162,12 +167,6 @@ def check_instrument(tokenizer, parser: str, rows, tools: set[str]) -> list[dict
             expect("direct", place, direct, [tool], 0.5, 0.5)
             other = re.sub(rf"\b{re.escape(tool)}\b(?!>)", NO_TOOL, text)
             expect("wrong_tool", place, other, [tool], 0.1, 0.1)
-    expected = {
-        "gold": "score 1.0 in both scales",
-        "prose": "score 0 in the strict scale as prose",
-        "direct": "score 0.5 as direct calls",
-        "wrong_tool": "score 0.1 with another tool in the code",
-    }
     return [
         finding(
             f"instrument.{case}",
@@ -180,5 +179,5 @@ def check_instrument(tokenizer, parser: str, rows, tools: set[str]) -> list[dict
             else "the validation rows hold no tool call to calibrate with",
             "a live answer would be scored wrongly too: mend the row, or the scorer",
         )
-        for case, text in expected.items()
+        for case, text in right.items()
     ]

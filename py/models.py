@@ -138,7 +138,7 @@ def resolve(settings: dict, key: str) -> dict:
 
 def fetch_weights(settings: dict) -> None:
     """Download what `mlx_lm` would of the noted revision of the base model."""
-    from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS  # here: it takes a second, and resolve has none
+    from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS  # here: a second that resolve need not wait
 
     note = read_json(note_of(settings, "BASE_MODEL"))
     download("BASE_MODEL", note["model"], note["revision"], DEFAULT_ALLOW_PATTERNS)

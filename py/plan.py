@@ -89,8 +89,8 @@ def stage_lines(settings: dict, stages: dict, sizes: dict[str, int]) -> list[str
 def shape(settings: dict) -> tuple[dict, Path | None]:
     """(config.json of the base model, its folder).
 
-    A model that is not downloaded yet, and has no folder, has its shape in data/shapes, where it is
-    one of those.
+    The folder is None for a model of the hub that is not downloaded yet; data/shapes has the
+    config.json of those that the experiment names.
     """
     try:
         folder = model_folder(settings, "BASE_MODEL")

@@ -1,5 +1,6 @@
 """Read chat rows (JSONL, one {"messages": [...]} a line) and name the line that is malformed."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -86,13 +87,8 @@ def placed_rows(path: Path):
         yield f"{path.name}:{line}", messages
 
 
-def batches(items, size: int = 256):
-    """Lists of up to `size` successive items: work in batches is fast, and memory stays flat."""
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+def batches(items):
+    """Lists of up to 256 successive items: work in batches is fast, and memory stays flat."""
+    items = iter(items)
+    while batch := list(itertools.islice(items, 256)):
         yield batch

@@ -30,16 +30,11 @@ def tags(parser: str) -> tuple[str, str]:
     return module.tool_call_start, module.tool_call_end
 
 
-def make_machine(tokenizer, parser: str | None) -> TextStateMachine:
-    """The server's state machine for a tokenizer with `parser`, None for no tool parser."""
-    start, end = tags(parser) if parser else (None, None)
+def make_machine(tokenizer, parser: str) -> TextStateMachine:
+    """The server's state machine for a tokenizer whose tool parser is `parser`."""
+    start, end = tags(parser)
     if (tokenizer.tool_call_start, tokenizer.tool_call_end) != (start, end):
-        tokenizer = TokenizerWrapper(
-            tokenizer._tokenizer,
-            tool_call_start=start,
-            tool_call_end=end,
-            tool_parser=tool_parsers()[parser].parse_tool_call if parser else None,
-        )
+        tokenizer = TokenizerWrapper(tokenizer._tokenizer, tool_call_start=start, tool_call_end=end)
     return make_text_state_machine(tokenizer)
 
 
@@ -56,7 +51,7 @@ def split_text(machine: TextStateMachine, text: str) -> tuple[str, list[str]]:
                 call = ""
             outside += piece
         previous = state
-    if previous == "tool" and call:
+    if previous == "tool" and call:  # cut off
         calls.append(call)
     return outside, calls
 

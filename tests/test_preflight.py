@@ -5,6 +5,7 @@ import shutil
 
 import check_plan
 import preflight
+from breaking import template, tokenizer_config
 from chat_format import encode, open_tokenizer, render_masked, render_prompt, render_row
 from conftest import ROOT
 from experiment import CALL, SYSTEM, TOOLS, configure, edit_json, gold, row, write_rows
@@ -94,15 +95,8 @@ def test_unequal_steps_leave_a_loss_without_weights(check):
 
 
 def test_another_wording_of_the_reference_is_shown_in_context(experiment, check):
-    path = experiment / "reference/tokenizer_config.json"
-    edit_json(
-        path,
-        lambda c: c | {"chat_template": c["chat_template"].replace("assistant\n", "assistant\n\n")},
-    )
-    edit_json(
-        path,
-        lambda c: c | {"chat_template": c["chat_template"].replace("'role'] +", "'role'] ~ ':' ~")},
-    )
+    template("assistant\n", "assistant\n\n", ["reference"])(experiment)
+    template("'role'] +", "'role'] ~ ':' ~", ["reference"])(experiment)
     _, _, findings, _ = check()
     wording = findings["template.wording"]
     assert wording["level"] == "warn"
@@ -120,8 +114,7 @@ def test_strict_turns_warnings_into_failures(check):
 
 def test_a_parser_that_loses_calls_is_replaced_by_the_one_that_loses_none(experiment, check):
     parser = {"tool_parser_type": "json_tools"}
-    for model in ("base", "reference"):
-        edit_json(experiment / model / "tokenizer_config.json", lambda config: config | parser)
+    tokenizer_config(lambda config: config | parser, ("base", "reference"))(experiment)
     status, _, findings, facts = check()
     assert status == 0 and findings["served.parser"]["level"] == "warn"
     assert "keeps 0 of 20; qwen3_coder keeps all" in findings["served.parser"]["evidence"]
@@ -252,12 +245,6 @@ def test_the_same_input_gives_the_same_report(experiment, check):
     for _ in range(2):
         check()
         report = json.loads((experiment / "preflight.json").read_text())
-        report["facts"].pop("resources", None)
+        assert list(report) == ["schema", "checks", "facts"] and report["schema"] == 1
         reports.append([e for e in report["checks"] if not e["id"].startswith("resources.")])
     assert reports[0] == reports[1]
-
-
-def test_preflight_json_has_its_schema(experiment, check):
-    check()
-    report = json.loads((experiment / "preflight.json").read_text())
-    assert list(report) == ["schema", "checks", "facts"] and report["schema"] == 1
