@@ -5,8 +5,8 @@
 A program that writes to a pipe draws no bars, so in a terminal the command gets a terminal of
 its own (a pty), and what it writes is passed on as it comes. The log holds the same lines as
 plain text: no colour codes, and of a line that was drawn over and over only its last state.
-Outside a terminal the output is plain too: mlx-lm writes colours even to a pipe; with NO_COLOR it has
-none in a terminal either. Of a traceback the log has all and the screen its last line. With --quiet
+Outside a terminal the output is plain too: mlx-lm writes colours even to a pipe. With NO_COLOR a
+terminal gets none either. Of a traceback the log has all and the screen its last line. With --quiet
 nothing is shown but, when the command fails, its last line.
 
 The exit status is the command's. Ctrl-C, TERM and HUP reach the command, and it ends when whoever

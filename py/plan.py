@@ -103,7 +103,7 @@ def shape(settings: dict) -> tuple[dict, Path | None]:
 
 
 def page(settings: dict, to_run: list[str]) -> str:
-    """The whole page; `to_run` are names of stages. Raises ValueError for input that can't be used."""
+    """The whole page; `to_run` names stages. Raises ValueError for input that can't be used."""
     check_settings(settings)
     config, folder = shape(settings)
     model = with_twin(model_facts(config, settings))
