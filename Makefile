@@ -64,7 +64,7 @@ $(FETCHED):
 # and memory are held to what the env file says before anything is trained.
 
 preflight: $(BUILD)/preflight.ok ## is the run worth an evening? all checked in seconds
-	@bin/stages.sh done $<
+	@bin/stages.sh up-to-date $<
 
 $(BUILD)/preflight.ok: | $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) $(BUILD)/logs $(MODELS)
 	@bin/stages.sh begin preflight $@ "is $(CONFIG) worth an evening?"
@@ -84,7 +84,7 @@ $(BUILD)/preflight.ok: | $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_
 # which need not be the last.
 
 train: $(BUILD)/adapters ## LoRA-train the base model; RESUME=1 goes on with it
-	@bin/stages.sh done $<
+	@bin/stages.sh up-to-date $<
 
 $(BUILD)/data: | $(BUILD)/preflight.ok
 	@bin/stages.sh begin data $@ "a row for each assistant turn"
@@ -118,7 +118,7 @@ $(BUILD)/adapters: | $(BUILD)/preflight.ok $(EXPANDED)
 # can vanish.
 
 fuse: $(BUILD)/fused ## fuse adapter and base into full-precision weights
-	@bin/stages.sh done $<
+	@bin/stages.sh up-to-date $<
 
 $(BUILD)/fused: | $(BUILD)/adapters
 	@bin/stages.sh begin fuse $@ "adapter and base into full-precision weights"
@@ -133,7 +133,7 @@ $(BUILD)/fused: | $(BUILD)/adapters
 # parser that keeps its calls, the prompt format it was trained with, and a model card.
 
 quantize: $(BUILD)/q5 ## quantize the fused model
-	@bin/stages.sh done $<
+	@bin/stages.sh up-to-date $<
 
 # LOW_MEMORY=1 does both steps in one go, for a Mac of 16 GB: the same bits from a third of the memory.
 CONVERT = $(if $(FUSED),-m mlx_lm convert --hf-path $(FUSED) -q,py/fuse_and_quantize.py --model '$(BASE)' --adapter-path $(BUILD)/adapters)
@@ -175,7 +175,7 @@ EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) \
 ASKED := $(if $(OURS),--model $(BUILD)/q5 --serve $(BUILD)/$(SERVED),--url $(EVAL_URL) $(addprefix --served-model ,$(filter-out none,$(EVAL_MODEL))))
 
 eval: | $(BUILD)/compare.md $(BUILD)/manifest.json $(BUILD)/report.html ## run all of it: from data to the comparison
-	@bin/stages.sh done $(BUILD)/compare.md
+	@bin/stages.sh up-to-date $(BUILD)/compare.md
 	@echo; cat $(BUILD)/compare.md
 	@echo; echo "With every answer, as a page: $(BUILD)/report.html"
 
@@ -188,7 +188,7 @@ $(BUILD)/eval.json: | $(SUITE) $(TARGETS) $(BUILD)/logs $(if $(OURS),$(BUILD)/$(
 
 # The untuned base by the same code: what the training was worth. BASELINE=base compares with it.
 eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
-	@bin/stages.sh done $<
+	@bin/stages.sh up-to-date $<
 
 $(BUILD)/eval_base.json: | $(SUITE) $(TARGETS) $(BUILD)/logs $(BASE_MADE)
 	@bin/stages.sh begin eval_base $@ "the untuned base $(BASE_MODEL) on $(SUITE)"

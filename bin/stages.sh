@@ -5,7 +5,7 @@
 #   bin/stages.sh begin STAGE OUT TITLE   a stage begins: say so, note what it is made of
 #   bin/stages.sh finish STAGE OUT NEXT   it is whole: OUT.tmp becomes OUT, the note is kept;
 #                                         say how large, how long, and the next goal
-#   bin/stages.sh done OUT                say so if this make had nothing to do
+#   bin/stages.sh up-to-date OUT          say so if this make had nothing to do
 #   bin/stages.sh why                     what made each stage stale
 #
 # Make sets STAGE_TABLE, a description of the stages (see stages.awk), BUILD_FOLDER, theirs, MAKE_PID, and
@@ -29,7 +29,7 @@ stop() {
     exit 2
 }
 
-[ "$1" = finish ] || [ "$1" = done ] || files=$(awk '{ n = split($0, stage, ";"); for (i = 1; i <= n; i++) { split(stage[i], part, "|"); m = split(part[4], file, " ")
+[ "$1" = finish ] || [ "$1" = up-to-date ] || files=$(awk '{ n = split($0, stage, ";"); for (i = 1; i <= n; i++) { split(stage[i], part, "|"); m = split(part[4], file, " ")
     for (j = 1; j <= m; j++) if (!seen[file[j]]++) print file[j] } }' <<<"$STAGE_TABLE" | stat_files)
 hashes=$cache
 [ -f "$cache" ] || hashes=/dev/null
@@ -107,7 +107,7 @@ finish)
         say "$made" "$next"
     fi
     ;;
-done)
+up-to-date)
     [ "$(cut -d ' ' -f 1 "$latest" 2>/dev/null)" = "$MAKE_PID" ] || say "Nothing to do: $2 is up to date."
     ;;
 esac
