@@ -9,7 +9,7 @@ base_files := py/embedded_model.py py/files.py py/requirements-embedded.lock $(L
 
 preflight_keys := $(filter-out BUILD DATA_URL EVAL_% BASELINE TARGETS LADDER_ROWS KEEP_CHECKPOINTS,$(KEYS)) EVAL_EXACT
 preflight_files := $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_FILE) $(LOCKFILE) $(wildcard py/check_*.py) \
-	$(addprefix py/,preflight.py rows.py chat_format.py show.py served.py client.py server.py shapes.py score.py called.py expand_turns.py files.py finding.py models.py settings.py suite.py) \
+	$(addprefix py/,preflight.py rows.py chat_format.py show.py served.py client.py server.py shapes.py score.py called.py names.py expand_turns.py files.py finding.py models.py settings.py suite.py) \
 	$(call model_files,$(BASE_MODEL),$(BASE_NOTE),json jinja) $(call model_files,$(REFERENCE_MODEL),$(REFERENCE_NOTE),json jinja)
 preflight_after := $(EMBEDDED:%=base)
 
@@ -32,7 +32,7 @@ ladder_keys := LADDER_ROWS
 ladder_files := $(addprefix py/,ladder.py loss.py files.py)
 ladder_after := $(last_model)
 
-EVALUATOR := $(addprefix py/,evaluate.py asking.py client.py server.py answers.py score.py called.py result.py summary.py suite.py chat_format.py files.py finding.py) \
+EVALUATOR := $(addprefix py/,evaluate.py asking.py client.py server.py answers.py score.py called.py names.py result.py summary.py suite.py chat_format.py files.py finding.py) \
 	bin/server.sh
 eval_keys := EXPERIMENT EVAL_TEMPERATURE EVAL_SEED EVAL_CONCURRENCY EVAL_MAX_TOKENS EVAL_EXACT EVAL_URL EVAL_MODEL
 eval_files := $(SUITE) $(TARGETS) $(LOCKFILE) $(EVALUATOR)
@@ -47,7 +47,7 @@ sweep_after := $(eval_after)
 compare_files := $(filter-out base,$(BASELINE)) bin/compare.sh bin/compare.jq $(addprefix py/,difference.py summary.py files.py)
 manifest_files := $(addprefix py/,manifest.py publish.py chat_format.py files.py models.py settings.py)
 manifest_after := $(if $(OURS),preflight) compare
-report_files := $(addprefix py/,report.py curves.py called.py checkpoints.py difference.py files.py score.py suite.py summary.py report.html.jinja report.md.jinja report.css report.js)
+report_files := $(addprefix py/,report.py curves.py called.py names.py checkpoints.py difference.py files.py score.py suite.py summary.py report.html.jinja report.md.jinja report.css report.js)
 report_after := manifest
 compare_after := eval $(if $(LADDER),ladder) $(if $(filter base,$(BASELINE)),eval_base)
 

@@ -4,31 +4,32 @@ The strict score counts a tool only where it would really be called. So the prog
 statement by statement, never run: a name in a comment or a string is no call, nor is one in a
 branch that is never taken, in a function that nothing calls, or of a name that the program has
 given another meaning. A tool under another name (`look = hover`) is still the tool. What cannot be
-decided so (an `if` on something read, an `except`) counts as taken; what classes and decorators
-do is not followed.
+decided (an `if` on something read, an `except`) counts as taken; what classes and decorators do is
+not followed.
 """
 
 import ast
+import contextlib
 import warnings
+from collections import Counter
 
-DEAD_ENDS = (ast.Return, ast.Raise, ast.Break, ast.Continue)  # what follows them is not reached
+from names import bind, constant, merge, parameters, stands_for, taken
+
 PASSED_ON = ("map", "filter", "submit", "to_thread")  # these call the function they are given
 REPEATS = 3  # times that one function of the program is followed: the time stays linear
-COMPARED = {ast.Eq: lambda a, b: a == b, ast.NotEq: lambda a, b: a != b}
+ITEMS = 30  # of a list, for which the body of a loop is followed
 
 
 def called_names(code: str) -> list[str]:
     """Names of the functions that `code` calls, in the order they would run.
 
-    A name the program defines stands for what it is defined as: an alias for its original, a
+    A name that the program defines stands for what it is defined as: an alias for its original, a
     function for the calls in its body. Returns [] for code that does not parse.
     """
-    trace = {"calls": [], "followed": {}, "active": set()}
+    trace = {"calls": [], "followed": Counter(), "active": set()}
     tree = parse(code)
-    try:
-        follow(tree.body if tree else [], {}, trace)
-    except RecursionError:  # nested too deep to follow: what was reached counts
-        pass
+    with contextlib.suppress(RecursionError):  # nested too deep to follow: what was reached counts
+        _Follower({}, trace).follow(tree.body if tree else [])
     return trace["calls"]
 
 
@@ -46,294 +47,215 @@ def is_python(code: str) -> bool:
     return parse(code) is not None
 
 
-def constant(test: ast.expr, names: dict) -> bool | None:
-    """Is a condition always true, always false, or (None) open?"""
-    if isinstance(test, ast.Name) and isinstance(names.get(test.id), ast.Constant):
-        return bool(names[test.id].value)
-    if isinstance(test, ast.Constant):
-        return bool(test.value)
-    if isinstance(test, (ast.List, ast.Tuple, ast.Set)):
-        return bool(test.elts)
-    if isinstance(test, ast.Dict):
-        return bool(test.keys)
-    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        inner = constant(test.operand, names)
-        return None if inner is None else not inner
-    if isinstance(test, ast.BoolOp):
-        values = [constant(value, names) for value in test.values]
-        deciding = isinstance(test.op, ast.Or)
-        if deciding in values:
-            return deciding
-        return None if None in values else not deciding
-    if isinstance(test, ast.Compare) and len(test.ops) == 1 and type(test.ops[0]) in COMPARED:
-        sides = (test.left, test.comparators[0])
-        if all(isinstance(side, ast.Constant) for side in sides):
-            return COMPARED[type(test.ops[0])](sides[0].value, sides[1].value)
-    return None
+class _Follower(ast.NodeVisitor):
+    """Follows code with the `names` it sees (names.py), and adds what it calls to the trace.
 
-
-def follow(body: list[ast.stmt], names: dict, trace: dict) -> bool:
-    """Add to the trace what the statements of `body` call; False when they never come to an end.
-
-    `names` maps each name the program has bound to what it stands for: the name of a function, a
-    function of the program as (node, the names it sees), a constant, or None for any other value.
-    The trace has the calls, and how often each function of the program was followed.
+    Visiting an expression returns what it stands for; visiting a statement returns False where
+    what comes after it is not reached. The trace has the calls, and which functions of the program
+    were followed how often, and which are being followed.
     """
-    return all(follow_statement(statement, names, trace) for statement in body)
 
+    def __init__(self, names: dict, trace: dict):
+        self.names, self.trace = names, trace
 
-def follow_statement(node: ast.stmt, names: dict, trace: dict) -> bool:
-    """As `follow`, for one statement."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+    def follow(self, body: list[ast.AST]) -> bool:
+        """Visit statements; is the end of the last one reached?"""
+        return all(self.visit(statement) is not False for statement in body)
+
+    def follow_either(self, branches: list[tuple]) -> bool:
+        """Follow branches, (statements, names bound first), of which one is taken; does any end?"""
+        inner = [_Follower(self.names | dict.fromkeys(names), self.trace) for _, names in branches]
+        ends = [each.follow(body) for each, (body, _) in zip(inner, branches, strict=True)]
+        merge([each.names for each in inner], self.names)
+        return any(ends)
+
+    # Statements
+
+    def visit_FunctionDef(self, node):
         for value in (*node.decorator_list, *node.args.defaults, *node.args.kw_defaults):
-            evaluate(value, names, trace)
-        names[node.name] = None if node.decorator_list else (node, names)
-    elif isinstance(node, ast.ClassDef):
-        follow(node.body, dict(names), trace)
-        names[node.name] = None
-    elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            if value:
+                self.visit(value)
+        self.names[node.name] = None if node.decorator_list else (node, self.names)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_ClassDef(self, node):
+        _Follower(dict(self.names), self.trace).follow(node.body)
+        self.names[node.name] = None
+
+    def visit_Import(self, node):
         for alias in node.names:
-            imported = alias.name if isinstance(node, ast.ImportFrom) else None
-            if alias.name != "*":
-                names[alias.asname or alias.name.partition(".")[0]] = imported
-    elif isinstance(node, (ast.If, ast.While)):
-        return follow_branches(node, names, trace)
-    elif isinstance(node, (ast.For, ast.AsyncFor)):
-        follow_loop(node, names, trace)
-    elif isinstance(node, (ast.With, ast.AsyncWith)):
+            self.names[alias.asname or alias.name.partition(".")[0]] = None
+
+    def visit_ImportFrom(self, node):
+        for alias in node.names:
+            self.names[alias.asname or alias.name] = alias.name
+
+    def visit_If(self, node):
+        bodies = taken(node, self.names)
+        self.visit(node.test)
+        if len(bodies) == 1:
+            return self.follow(bodies[0])
+        return self.follow_either([(body, ()) for body in bodies])
+
+    def visit_While(self, node):
+        always = constant(node.test, self.names)
+        self.visit_If(node)
+        return not always or any(isinstance(child, ast.Break) for child in ast.walk(node))
+
+    def visit_For(self, node):
+        """Over a list that is written out: once for each of its items."""
+        if isinstance(node.iter, ast.List | ast.Tuple | ast.Set):
+            values = [self.visit(item) for item in node.iter.elts]
+        else:
+            self.visit(node.iter)
+            values = [None]
+        for value in values[:ITEMS]:
+            bind(node.target, value, self.names)
+            self.follow(node.body)
+        self.follow(node.orelse)
+
+    visit_AsyncFor = visit_For
+
+    def visit_With(self, node):
         for item in node.items:
-            evaluate(item.context_expr, names, trace)
-            bind(item.optional_vars, None, names)
-        return follow(node.body, names, trace)
-    elif isinstance(node, (ast.Try, ast.TryStar)):
-        return follow_try(node, names, trace)
-    elif isinstance(node, ast.Match):
-        follow_match(node, names, trace)
-    elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
-        follow_assignment(node, names, trace)
-    elif isinstance(node, ast.Delete):
+            self.visit(item.context_expr)
+            bind(item.optional_vars, None, self.names)
+        return self.follow(node.body)
+
+    visit_AsyncWith = visit_With
+
+    def visit_Try(self, node):
+        """Any of the handlers may be needed."""
+        ends = self.follow([*node.body, *node.orelse])
+        handled = self.follow_either([(h.body, [h.name] if h.name else ()) for h in node.handlers])
+        return self.follow(node.finalbody) and (ends or handled)
+
+    visit_TryStar = visit_Try
+
+    def visit_Match(self, node):
+        self.visit(node.subject)
+        branches = []
+        for case in node.cases:
+            guard = [case.guard] if case.guard else []
+            names = [getattr(part, "name", None) for part in ast.walk(case.pattern)]
+            branches.append(([*guard, *case.body], filter(None, names)))
+        self.follow_either(branches)
+
+    def visit_Assign(self, node):
+        value = self.visit_unread(node.value)
         for target in node.targets:
-            bind(target, None, names)
-    elif isinstance(node, ast.Assert):
-        evaluate(node.test, names, trace)  # its message is made only when it fails
-        return constant(node.test, names) is not False
-    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.GeneratorExp):
-        evaluate(node.value.generators[0].iter, names, trace)  # nothing takes its items
-    else:
-        evaluate_children(node, names, trace)
-        return not isinstance(node, DEAD_ENDS) and not leaves(node)
-    return True
+            self.generic_visit(target)
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                for name, part in zip(target.elts, node.value.elts, strict=False):
+                    bind(name, stands_for(part, self.names), self.names)
+            else:
+                bind(target, value, self.names)
 
+    def visit_AnnAssign(self, node):
+        if node.value:
+            self.visit_Assign(ast.Assign([node.target], node.value))
+        else:
+            self.generic_visit(node.target)
 
-def leaves(node: ast.stmt) -> bool:
-    """Does a statement end the program: exit(), quit() or sys.exit()?"""
-    call = node.value if isinstance(node, ast.Expr) else None
-    function = call.func if isinstance(call, ast.Call) else None
-    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
-        return (function.value.id, function.attr) == ("sys", "exit")
-    return isinstance(function, ast.Name) and function.id in ("exit", "quit")
+    def visit_AugAssign(self, node):
+        self.visit_unread(node.value)
+        self.generic_visit(node.target)
+        bind(node.target, None, self.names)
 
+    def visit_Delete(self, node):
+        for target in node.targets:
+            bind(target, None, self.names)
 
-def follow_branches(node: ast.If | ast.While, names: dict, trace: dict) -> bool:
-    """An if or a while: the branches that can be taken, each with its own names."""
-    decided = constant(node.test, names)
-    evaluate(node.test, names, trace)
-    ends, branches = [], []
-    for body, excluded in ((node.body, False), (node.orelse, True)):
-        if decided is excluded:
-            continue
-        own = names if decided is not None else dict(names)
-        ends.append(follow(body, own, trace))
-        branches.append(own)
-    merge(branches, names)
-    if isinstance(node, ast.While):
-        endless = decided is True and not any(isinstance(n, ast.Break) for n in ast.walk(node))
-        return not endless
-    return any(ends)
+    def visit_Assert(self, node):
+        """Its message is made only when it fails."""
+        self.visit(node.test)
+        return constant(node.test, self.names) is not False
 
+    def visit_Expr(self, node):
+        self.visit_unread(node.value)
+        match node.value:
+            case ast.Call(ast.Name("exit" | "quit") | ast.Attribute(ast.Name("sys"), "exit")):
+                return False
 
-def merge(branches: list[dict], names: dict) -> None:
-    """After branches of which one was taken: what one of them bound anew is known, else open."""
-    for own in branches:
-        for name, value in own.items():
-            if name not in names:
-                names[name] = value
-            elif names[name] is not value and names[name] != value:
-                names[name] = None
+    def visit_Return(self, node):
+        self.generic_visit(node)
+        return False
 
+    visit_Raise = visit_Break = visit_Continue = visit_Return
 
-def follow_loop(node: ast.For | ast.AsyncFor, names: dict, trace: dict) -> None:
-    """A for loop; over a list that is written out, once for each of its items."""
-    items = node.iter.elts if isinstance(node.iter, (ast.List, ast.Tuple, ast.Set)) else None
-    values = [evaluate(item, names, trace) for item in items] if items is not None else [None]
-    if items is None:
-        evaluate(node.iter, names, trace)
-    for value in values[: REPEATS * 10]:
-        bind(node.target, value, names)
-        follow(node.body, names, trace)
-    follow(node.orelse, names, trace)
+    # Expressions
 
+    def visit_unread(self, node: ast.expr):
+        """Visit a value that nothing reads here: a generator makes its items later, if ever."""
+        if isinstance(node, ast.GeneratorExp):
+            self.visit(node.generators[0].iter)
+            return None
+        return self.visit(node)
 
-def follow_try(node: ast.Try, names: dict, trace: dict) -> bool:
-    """A try: its body, then every handler, as any of them may be needed."""
-    ends, branches = [follow([*node.body, *node.orelse], names, trace)], []
-    for handler in node.handlers:
-        own = names | ({handler.name: None} if handler.name else {})
-        ends.append(follow(handler.body, own, trace))
-        branches.append(own)
-    merge(branches, names)
-    return follow(node.finalbody, names, trace) and any(ends)
+    def visit_Name(self, node):
+        return stands_for(node, self.names)
 
+    visit_Lambda = visit_Constant = visit_Name
 
-def follow_match(node: ast.Match, names: dict, trace: dict) -> None:
-    """A match: every case, with the names that its pattern binds."""
-    evaluate(node.subject, names, trace)
-    branches = []
-    for case in node.cases:
-        own = dict(names)
-        for pattern in ast.walk(case.pattern):
-            if getattr(pattern, "name", None):
-                own[pattern.name] = None
-        evaluate(case.guard, own, trace)
-        follow(case.body, own, trace)
-        branches.append(own)
-    merge(branches, names)
+    def visit_Await(self, node):
+        return self.visit(node.value)
 
-
-def follow_assignment(node, names: dict, trace: dict) -> None:
-    """An assignment: the value first, then the names it is given."""
-    if isinstance(node.value, ast.GeneratorExp):
-        evaluate(node.value.generators[0].iter, names, trace)  # its items are made later, if ever
-        value = None
-    else:
-        value = evaluate(node.value, names, trace)
-    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-        evaluate_children(target, names, trace)
-        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-            for name, part in zip(target.elts, node.value.elts, strict=False):
-                bind(name, stands_for(part, names), names)
-        elif node.value is not None:
-            bind(target, None if isinstance(node, ast.AugAssign) else value, names)
-
-
-def bind(target: ast.expr | None, value, names: dict) -> None:
-    """Note what the names in an assignment's target stand for from now on."""
-    if isinstance(target, ast.Name):
-        names[target.id] = value
-    elif isinstance(target, (ast.Tuple, ast.List, ast.Starred)):
-        for child in ast.iter_child_nodes(target):
-            bind(child, None, names)
-
-
-def stands_for(node: ast.expr, names: dict):
-    """What a plain name, a lambda or a constant stands for; None for anything else."""
-    if isinstance(node, ast.Name):
-        return names.get(node.id, node.id)
-    if isinstance(node, ast.Lambda):
-        return node, names
-    return node if isinstance(node, ast.Constant) else None
-
-
-def evaluate_children(node: ast.AST, names: dict, trace: dict) -> None:
-    """Follow the expressions directly below `node`, in source order."""
-    for child in ast.iter_child_nodes(node):
-        evaluate(child, names, trace)
-
-
-def evaluate(node: ast.AST | None, names: dict, trace: dict):
-    """Add what an expression calls; return what it stands for, as the values of `names` do."""
-    if node is None or isinstance(node, (ast.Name, ast.Lambda, ast.Constant)):
-        return stands_for(node, names) if node else None
-    if isinstance(node, ast.Await):
-        return evaluate(node.value, names, trace)
-    if isinstance(node, ast.NamedExpr):
-        value = evaluate(node.value, names, trace)
-        bind(node.target, value, names)
+    def visit_NamedExpr(self, node):
+        value = self.visit(node.value)
+        bind(node.target, value, self.names)
         return value
-    if isinstance(node, ast.BoolOp):
-        deciding = isinstance(node.op, ast.Or)
+
+    def visit_BoolOp(self, node):
         for value in node.values:
-            evaluate(value, names, trace)
-            if constant(value, names) is deciding:  # the rest is not looked at
-                break
-        return None
-    if isinstance(node, ast.IfExp):
-        evaluate(node.test, names, trace)
-        decided = constant(node.test, names)
-        values = [
-            evaluate(branch, names, trace)
-            for branch, excluded in ((node.body, False), (node.orelse, True))
-            if decided is not excluded
-        ]
+            self.visit(value)
+            if constant(value, self.names) is isinstance(node.op, ast.Or):
+                break  # the rest is not looked at
+
+    def visit_IfExp(self, node):
+        branches = taken(node, self.names)
+        self.visit(node.test)
+        values = [self.visit(branch) for branch in branches]
         return values[0] if len(values) == 1 else None
-    if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
-        evaluate_comprehension(node, dict(names), trace)
+
+    def visit_GeneratorExp(self, node):
+        """Any comprehension: its loops first, then what it collects."""
+        inner = _Follower(dict(self.names), self.trace)
+        for loop in node.generators:
+            for test in (loop.iter, *loop.ifs):
+                inner.visit(test)
+                if constant(test, inner.names) is False:
+                    return
+                bind(loop.target, None, inner.names)
+        for element in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
+            inner.visit(element)
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp
+
+    def visit_Call(self, node):
+        """Its arguments first, as Python does, then the function itself."""
+        function = self.visit(node.func)
+        positional = [self.visit(argument) for argument in node.args]
+        named = {word.arg: self.visit(word.value) for word in node.keywords}
+        self.call(function, positional, named)
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else function
+        if positional and name == "partial":
+            return positional[0]
+        if positional and name in PASSED_ON:
+            self.call(positional[0], [], {})
         return None
-    if isinstance(node, ast.Call):
-        return evaluate_call(node, names, trace)
-    evaluate_children(node, names, trace)
-    return None
 
-
-def evaluate_comprehension(node: ast.expr, names: dict, trace: dict) -> None:
-    """A comprehension: its loops first, then what it collects."""
-    for loop in node.generators:
-        evaluate(loop.iter, names, trace)
-        if constant(loop.iter, names) is False:
+    def call(self, function, positional: list, named: dict) -> None:
+        """Call what an expression stands for: note a name, follow a function of the program."""
+        if isinstance(function, str):
+            self.trace["calls"].append(function)
+        if not isinstance(function, tuple):
             return
-        bind(loop.target, None, names)
-        for test in loop.ifs:
-            evaluate(test, names, trace)
-            if constant(test, names) is False:
-                return
-    elements = (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,)
-    for element in elements:
-        evaluate(element, names, trace)
-
-
-def evaluate_call(node: ast.Call, names: dict, trace: dict):
-    """A call: its arguments first, as Python does, then the function itself."""
-    function = evaluate(node.func, names, trace)
-    positional = [evaluate(argument, names, trace) for argument in node.args]
-    named = {word.arg: evaluate(word.value, names, trace) for word in node.keywords}
-    enter(function, positional, named, trace)
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else function
-    if positional and name == "partial":
-        return positional[0]
-    if positional and name in PASSED_ON:
-        enter(positional[0], [], {}, trace)
-    return None
-
-
-def enter(function, positional: list, named: dict, trace: dict) -> None:
-    """Call what an expression stands for: note a name, follow a function of the program."""
-    if isinstance(function, str):
-        trace["calls"].append(function)
-        return
-    if not isinstance(function, tuple):
-        return
-    node, seen = function
-    times = trace["followed"].get(node, 0)
-    if times >= REPEATS or node in trace["active"]:
-        return
-    trace["followed"][node] = times + 1
-    trace["active"].add(node)
-    own = seen | parameters(node, seen, positional, named)
-    if isinstance(node, ast.Lambda):
-        evaluate(node.body, own, trace)
-    else:
-        follow(node.body, own, trace)
-    trace["active"].discard(node)
-
-
-def parameters(node, seen: dict, positional: list, named: dict) -> dict:
-    """What each parameter of a function stands for in one call; its defaults count."""
-    arguments = node.args
-    plain = [parameter.arg for parameter in (*arguments.posonlyargs, *arguments.args)]
-    values = dict.fromkeys(p.arg for p in ast.walk(arguments) if isinstance(p, ast.arg))
-    with_default = plain[len(plain) - len(arguments.defaults) :]
-    defaults = [*zip(with_default, arguments.defaults, strict=True)]
-    defaults += zip((p.arg for p in arguments.kwonlyargs), arguments.kw_defaults, strict=True)
-    values |= {name: stands_for(default, seen) for name, default in defaults if default}
-    values |= dict(zip(plain, positional, strict=False))
-    return values | {name: value for name, value in named.items() if name in values}
+        node, names = function
+        if self.trace["followed"][node] >= REPEATS or node in self.trace["active"]:
+            return
+        self.trace["followed"][node] += 1
+        self.trace["active"].add(node)
+        inner = _Follower(names | parameters(node.args, names, positional, named), self.trace)
+        inner.follow(node.body if isinstance(node.body, list) else [node.body])
+        self.trace["active"].discard(node)
