@@ -21,11 +21,21 @@ PARSERS = {"qwen3_coder": qwen3_coder, "json_tools": json_tools}
 TOOL_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 
+def parsed_calls(text: str) -> list[tuple[str, dict]]:
+    """(parser's name, {"name", "arguments"}) of every whole tool call written in `text`, in order.
+
+    Reads both formats that Qwen models write, with mlx-lm's own parsers; a call cut off in the
+    middle is no call.
+    """
+    bodies = TOOL_CALL.findall(text)
+    return [found for body in bodies if (found := parse_call(body.strip()))]
+
+
 def parse_call(body: str) -> tuple[str, dict] | None:
-    """(parser's name, {"name", "arguments"}) of the text of one call; None if it is no call."""
+    """The same of the text of one call; None if it is no call."""
     for name, parser in PARSERS.items():
         try:
-            call = parser.parse_tool_call(body.strip())
+            call = parser.parse_tool_call(body)
         except (ValueError, RecursionError):
             continue
         if isinstance(call, dict) and isinstance(call.get("arguments"), dict):
@@ -35,18 +45,8 @@ def parse_call(body: str) -> tuple[str, dict] | None:
 
 
 def calls_in_text(text: str) -> list[dict]:
-    """Every whole tool call written in `text`, as {"name", "arguments"} in order.
-
-    Reads both formats that Qwen models write, with mlx-lm's own parsers; a call cut off in the
-    middle is no call.
-    """
-    return [found[1] for body in TOOL_CALL.findall(text) if (found := parse_call(body))]
-
-
-def parsers_of(text: str) -> list[str]:
-    """The values of tool_parser_type that the calls in `text` need, each once."""
-    found = [parse_call(body) for body in TOOL_CALL.findall(text)]
-    return list(dict.fromkeys(call[0] for call in found if call))
+    """Every whole tool call written in `text`, as {"name", "arguments"} in order."""
+    return [call for _, call in parsed_calls(text)]
 
 
 def calls_from_server(tool_calls: list[dict]) -> list[dict]:
@@ -73,22 +73,20 @@ def code_of(calls: list[dict]) -> list[str]:
     ]
 
 
-def in_order(wanted: list[str], called: list[str]) -> list[str]:
-    """The longest part of `wanted` that `called` holds in the same order."""
-    best = [[]]  # best[n]: the longest common part with the first n of `called`
-    best += [[] for _ in called]
+def in_order(wanted: list[str], called: list[str]) -> int:
+    """How many of `wanted`, at most, `called` holds in the same order."""
+    best = [0] * (len(called) + 1)  # best[n]: in the first n of `called`
     for name in wanted:
-        previous, best = best, [[]]
-        for n, other in enumerate(called):
-            longer = previous[n] + [name] if other == name else []
-            best.append(max(longer, previous[n + 1], best[n], key=len))
+        previous = best.copy()
+        for n, other in enumerate(called, start=1):
+            best[n] = previous[n - 1] + 1 if other == name else max(previous[n], best[n - 1])
     return best[-1]
 
 
-def rate(multi: bool, wanted: int, found: int, executed: bool) -> float:
-    """The scale both scores share: `found` of `wanted` tools, with or without execute_code."""
-    if multi:
-        return min(1.0, found / wanted + (0.1 if executed else 0.0))
+def rate(prompt: dict, found: int, executed: bool) -> float:
+    """The scale both scores share: so many keywords found, with or without execute_code."""
+    if prompt["multi"]:
+        return min(1.0, found / len(prompt["keywords"]) + (0.1 if executed else 0.0))
     if found:
         return 1.0 if executed else 0.5
     return 0.1 if executed else 0.0
@@ -101,11 +99,9 @@ def strict_score(prompt: dict, called: list[str], direct: list[str], executed: b
     """
     keywords = prompt["keywords"]
     if prompt["multi"]:
-        found = in_order(keywords, called if executed else direct)
-        return rate(True, len(keywords), len(found), executed)
-    if not executed or set(keywords) & set(called):
-        return rate(False, 1, len(set(keywords) & {*called, *direct}), executed)
-    return max(rate(False, 1, 0, True), rate(False, 1, len(set(keywords) & set(direct)), False))
+        return rate(prompt, in_order(keywords, called if executed else direct), executed)
+    in_code, alone = (len(set(keywords) & set(names)) for names in (called, direct))
+    return max(rate(prompt, in_code, executed), rate(prompt, alone, False))
 
 
 def score_answer(prompt: dict, text: str, calls: list[dict]) -> dict:
@@ -118,10 +114,9 @@ def score_answer(prompt: dict, text: str, calls: list[dict]) -> dict:
     direct = [call["name"] for call in calls if call["name"] != EXECUTE_CODE]
     called = [name for code in codes for name in called_names(code)]
     searched = "\n".join(codes) if codes else text
-    keywords = prompt["keywords"]
-    found = [keyword for keyword in keywords if keyword in searched]
+    found = [keyword for keyword in prompt["keywords"] if keyword in searched]
     return {
-        "score": rate(prompt["multi"], len(keywords), len(found), bool(codes)),
+        "score": rate(prompt, len(found), bool(codes)),
         "strict_score": strict_score(prompt, called, direct, bool(codes)),
         "format": EXECUTE_CODE if codes else "direct" if direct else "none",
         "tools_called": called + direct,
