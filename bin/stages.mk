@@ -32,7 +32,7 @@ ladder_keys := LADDER_ROWS
 ladder_files := $(addprefix py/,ladder.py loss.py files.py)
 ladder_after := $(last_model)
 
-EVALUATOR := $(addprefix py/,evaluate.py asking.py client.py server.py answers.py score.py called.py names.py result.py summary.py suite.py chat_format.py files.py finding.py) \
+EVALUATOR := $(addprefix py/,evaluate.py asking.py client.py server.py score.py called.py names.py summary.py suite.py chat_format.py files.py finding.py) \
 	bin/server.sh
 eval_keys := EXPERIMENT EVAL_TEMPERATURE EVAL_SEED EVAL_CONCURRENCY EVAL_MAX_TOKENS EVAL_EXACT EVAL_URL EVAL_MODEL
 eval_files := $(SUITE) $(TARGETS) $(LOCKFILE) $(EVALUATOR)

@@ -1,16 +1,68 @@
-"""Ask a server every prompt of a suite, many at a time, and keep each answer as it arrives."""
+"""Ask a server every prompt of a suite, many at a time, and keep each answer as it arrives.
 
+The answers are kept in a JSONL file, so that an interrupted evaluation goes on where it stopped:
+the first line says what was asked (the key: weights, suite, settings), each other line is the
+answer to one prompt. Answers to anything else than the same key are not used.
+"""
+
+import contextlib
+import fcntl
+import json
 import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 
-import answers
 from chat_format import TEMPLATE_ARGUMENTS, format_prompt
 from client import RequestError, ask, check_prompt_tokens, read_answer
-from result import progress_line
+from score import score_answer
 from suite import messages_of
 
 LINES = 200  # progress lines printed at most
+
+
+@contextlib.contextmanager
+def keeping(path: Path):
+    """Hold the file of answers at `path`. Raises ValueError when another evaluation holds it."""
+    path.touch()
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(
+                f"{path}: another evaluation is writing here; wait for it, or name another BUILD"
+            ) from error
+        try:
+            yield
+        finally:
+            if path.is_file() and not path.stat().st_size:
+                path.unlink()  # nothing was asked
+
+
+def kept_answers(path: Path, key: dict) -> dict[str, dict]:
+    """Prompt id -> answer, of the answers in the file that were given under `key`.
+
+    A file with another key is begun anew; a line that was cut off in the middle, and all after it,
+    is dropped.
+    """
+    head = json.dumps({"key": key}).encode() + b"\n"
+    answers, whole = {}, len(head)
+    with path.open("r+b") as stream:
+        if stream.readline() != head:
+            stream.seek(0)
+            stream.write(head)
+            stream.truncate()
+        for line in stream:
+            try:
+                answer = json.loads(line)
+            except (ValueError, RecursionError):
+                break
+            if not line.endswith(b"\n"):
+                break
+            answers[answer["id"]] = answer
+            whole += len(line)
+        stream.truncate(whole)
+    return answers
 
 
 def request_for(suite: dict, prompt: dict, target: dict, args) -> dict:
@@ -18,7 +70,7 @@ def request_for(suite: dict, prompt: dict, target: dict, args) -> dict:
     request = {
         "model": target["served_id"],
         "messages": messages_of(suite, prompt),
-        "max_tokens": budget(prompt, args),
+        "max_tokens": min(prompt["max_tokens"], args.max_tokens or prompt["max_tokens"]),
         "temperature": args.temperature,
         "chat_template_kwargs": TEMPLATE_ARGUMENTS,
     }
@@ -27,24 +79,17 @@ def request_for(suite: dict, prompt: dict, target: dict, args) -> dict:
     return request | ({"seed": args.seed} if args.temperature else {})
 
 
-def budget(prompt: dict, args) -> int:
-    """Tokens that the answer to `prompt` may take."""
-    return min(prompt["max_tokens"], args.max_tokens or prompt["max_tokens"])
-
-
-def answer_prompt(server, target: dict, suite: dict, prompt: dict, args, stop) -> dict:
+def answer_prompt(target: dict, suite: dict, prompt: dict, args, stop) -> dict:
     """Ask one prompt; returns what is kept of its answer. Raises ServerError, RequestError."""
-    expected = target["tokenizer"] and len(
-        format_prompt(target["tokenizer"], messages_of(suite, prompt))
-    )
+    request, tokenizer = request_for(suite, prompt, target, args), target["tokenizer"]
+    expected = tokenizer and len(format_prompt(tokenizer, request["messages"]))
     started = time.perf_counter()
-    request = request_for(suite, prompt, target, args)
-    response, attempts = ask(server, request, args.timeout, target["headers"], stop)
-    if expected is not None:
+    response, attempts = ask(target["server"], request, args.timeout, stop)
+    if tokenizer:
         check_prompt_tokens(prompt["id"], response, expected)
     return {
         "id": prompt["id"],
-        **read_answer(response, target["tokenizer"]),
+        **read_answer(response, tokenizer),
         "prompt_tokens": response["usage"]["prompt_tokens"],
         "completion_tokens": response["usage"]["completion_tokens"],
         "seconds": round(time.perf_counter() - started, 2),
@@ -52,40 +97,44 @@ def answer_prompt(server, target: dict, suite: dict, prompt: dict, args, stop) -
     }
 
 
-def ask_suite(server, target: dict, suite: dict, places: dict, args) -> dict[str, str]:
-    """Ask every prompt that has no place in the answers yet; returns {id: error} of the failed.
+def ask_suite(target: dict, suite: dict, answers: dict, args) -> dict[str, str]:
+    """Ask every prompt that is not in `answers` yet; returns {id: error} of the failed.
 
-    Adds each answer to the file of answers, and its place to `places`, as it arrives.
+    Adds each answer to the file args.answers, and to `answers`, as it arrives. Raises ServerError.
     """
-    pending = [prompt for prompt in suite["prompts"] if prompt["id"] not in places]
-    total, every = len(suite["prompts"]), max(1, len(suite["prompts"]) // LINES)
-    errors, stop = {}, threading.Event()
+    prompts, errors, stop = suite["prompts"], {}, threading.Event()
+    total, every = len(prompts), max(1, len(prompts) // LINES)
     pool = ThreadPoolExecutor(args.concurrency)
-    running = {}
-
-    def collect(futures):
-        for future in futures:
-            prompt = running.pop(future)
+    try:
+        asked = {
+            pool.submit(answer_prompt, target, suite, prompt, args, stop): prompt
+            for prompt in prompts
+            if prompt["id"] not in answers
+        }
+        for future in as_completed(asked):
+            prompt = asked[future]
             try:
                 answer = future.result()
             except RequestError as error:
                 errors[prompt["id"]] = str(error)
                 print(f"{prompt['id']}: no answer: {error}", flush=True)
                 continue
-            places[prompt["id"]] = answers.append(args.answers, answer)
-            done = len(places) + len(errors)
+            with args.answers.open("ab") as stream:
+                stream.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+            answers[prompt["id"]] = answer
+            done = len(answers) + len(errors)
             if done % every == 0 or done == total:
                 print(progress_line(done, total, prompt, answer), flush=True)
-
-    try:
-        for prompt in pending:
-            future = pool.submit(answer_prompt, server, target, suite, prompt, args, stop)
-            running[future] = prompt
-            if len(running) >= 2 * args.concurrency:  # a few waiting, never all of a long suite
-                collect(wait(running, return_when=FIRST_COMPLETED).done)
-        while running:
-            collect(wait(running, return_when=FIRST_COMPLETED).done)
     finally:
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
     return errors
+
+
+def progress_line(done: int, total: int, prompt: dict, answer: dict) -> str:
+    """One answered prompt for the terminal."""
+    scored = score_answer(prompt, answer["text"], answer["calls"])
+    return (
+        f"[{done:3}/{total}] {prompt['id']:<10} {scored['score']:4.2f}  {scored['format']:<12}"
+        f" {answer['completion_tokens']:5} tokens {answer['seconds']:7.1f} s"
+    )

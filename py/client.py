@@ -1,8 +1,8 @@
 """Ask an OpenAI-compatible server, and read all of its answer.
 
 What must not happen silently: another model answers (find_model_id), the server formats the
-prompt in another way than training did (check_prompt_tokens), or its tool parser drops a call
-(read_answer: the text is decoded from the response's token ids, so that it is complete).
+prompt in another way than training did (check_prompt_tokens), its tool parser drops a call
+(read_answer).
 """
 
 import http.client
@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from score import calls_from_server, calls_in_text, parsers_of
+from score import calls_from_server, parsed_calls
 from server import ServerError, get_json, open_url
 
 RETRY_WAITS = (1, 3, 9)  # seconds before the second, third and fourth attempt
@@ -30,14 +30,8 @@ class Endpoint:
 
     starts = 1
 
-    def __init__(self, url: str):
-        self.url = url.rstrip("/").removesuffix("/v1")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
+    def __init__(self, url: str, headers: dict | None = None):
+        self.url, self.headers = url.rstrip("/").removesuffix("/v1"), headers or {}
 
     def revive(self, starts: int) -> None:
         """Nothing can be done here."""
@@ -69,23 +63,21 @@ def find_model_id(url: str, model: Path) -> str:
     return wanted
 
 
-def choose_model_id(url: str, name: str, headers: dict) -> str:
+def choose_model_id(server: Endpoint, name: str) -> str:
     """The id to ask somebody else's server for: `name`, or "" for the only one it lists.
 
     Raises ServerError when that leaves a choice, or names what is not there.
     """
-    listed = listed_models(url, headers)
+    listed = listed_models(server.url, server.headers)
     if not name and len(listed) == 1:
         return listed[0]
     if name in listed:
         return name
     what = f"does not list EVAL_MODEL={name}" if name else f"lists {len(listed)} models"
-    raise ServerError(f"{url} {what}; name one of: {', '.join(listed) or 'none'}")
+    raise ServerError(f"{server.url} {what}; name one of: {', '.join(listed) or 'none'}")
 
 
-def ask(
-    server, request: dict, timeout: float, headers: dict | None = None, stop=None
-) -> tuple[dict, int]:
+def ask(server, request: dict, timeout: float, stop=None) -> tuple[dict, int]:
     """POST a chat completion to a ModelServer or Endpoint; returns (response, attempts).
 
     Cut connections, timeouts, 5xx and answers that are none are tried again, a refused request
@@ -93,14 +85,11 @@ def ask(
     soon as the event `stop` is set, and ServerError when the server cannot be started.
     """
     stop = stop or threading.Event()
-    body = json.dumps(request).encode()
-    for attempt in range(1, len(RETRY_WAITS) + 2):
+    headers = {"Content-Type": "application/json", **server.headers}
+    for attempt, wait in enumerate((*RETRY_WAITS, None), start=1):
         starts = server.starts
-        post = urllib.request.Request(
-            f"{server.url}/v1/chat/completions",
-            body,
-            {"Content-Type": "application/json", **(headers or {})},
-        )
+        url = f"{server.url}/v1/chat/completions"
+        post = urllib.request.Request(url, json.dumps(request).encode(), headers)
         try:
             response = json.loads(read_all(post, timeout))
             check_response(response)
@@ -114,7 +103,7 @@ def ask(
             reason = f"{type(error).__name__}: {error}"
         if not stop.is_set():
             server.revive(starts)
-        if attempt > len(RETRY_WAITS) or stop.wait(RETRY_WAITS[attempt - 1]):
+        if wait is None or stop.wait(wait):
             break
     raise RequestError(f"no answer after {attempt} attempts ({reason})")
 
@@ -206,18 +195,20 @@ def read_answer(response: dict, tokenizer=None) -> dict:
                 " does not read this model's calls; set the right one there, or none"
             )
         text += "".join(f"\n<tool_call>{json.dumps(call)}</tool_call>" for call in calls)
-    written = calls_in_text(text)
+    written = parsed_calls(text)
     if tokenizer and tokenizer.has_tool_calling and len(calls) < len(written):
         parser = tokenizer.init_kwargs.get("tool_parser_type")
-        others = [name for name in parsers_of(text) if name != parser]
+        others = dict.fromkeys(name for name, _ in written if name != parser)
         right = '" or "'.join(others or [parser])
         raise ServerError(
             f"the server's tool parser ({parser}) dropped {len(written) - len(calls)} tool call(s);"
             f' set "tool_parser_type": "{right}" in the model\'s tokenizer_config.json'
         )
-    return {
-        "text": text.encode("utf-8", "replace").decode(),  # half a surrogate pair cannot be kept
-        "thinking": thinking.encode("utf-8", "replace").decode(),
-        "calls": calls or written,
+    answer = {
+        "text": text,
+        "thinking": thinking,
+        "calls": calls or [call for _, call in written],
         "finish_reason": finish_reason,
     }
+    # Half a surrogate pair cannot be kept.
+    return json.loads(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))

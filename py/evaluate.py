@@ -16,17 +16,43 @@ from pathlib import Path
 
 import mlx_lm
 
-import answers
-from asking import ask_suite
+from asking import ask_suite, keeping, kept_answers
 from chat_format import TEMPLATE_ARGUMENTS, open_tokenizer
 from client import Endpoint, choose_model_id, find_model_id
-from files import sha256_of, weights_sha256
-from result import entry_of, write_result
+from files import sha256_of, weights_sha256, write_json
+from score import score_answer
 from server import ModelServer, ServerError
 from suite import read_suite, read_targets
 from summary import summarize
 
 API_KEY = "EVAL_API_KEY"  # environment variable; a secret, so neither a setting nor an option
+
+
+@contextlib.contextmanager
+def open_target(args):
+    """Who is asked, and the one model to ask for: {server, served_id, tokenizer, weights, files}.
+
+    The last two are sha256s; of somebody else's server they and the tokenizer are None.
+    """
+    if args.url:
+        key = os.environ.get(API_KEY, "")
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ValueError(f"{API_KEY}: holds a character that a key cannot have")
+        server = Endpoint(args.url, {"Authorization": f"Bearer {key}"} if key else {})
+        id = choose_model_id(server, args.served_model)
+        unknown = dict.fromkeys(("tokenizer", "weights", "files"))
+        yield {"server": server, "served_id": id, **unknown}
+        return
+    if not args.model.is_dir():
+        raise ValueError(f"{args.model}: no such model directory")
+    served = args.serve or args.model
+    known = {
+        "tokenizer": open_tokenizer(served),
+        "weights": weights_sha256(args.model),
+        "files": files_sha256(served),
+    }
+    with ModelServer(served, args.port, args.server_log) as server:
+        yield {"server": server, "served_id": find_model_id(server.url, served), **known}
 
 
 def files_sha256(model: Path) -> str:
@@ -37,32 +63,12 @@ def files_sha256(model: Path) -> str:
     return digest.hexdigest()
 
 
-def describe_target(args) -> dict:
-    """Who is asked: {served, tokenizer, headers, sha256}; no server yet."""
-    if args.url:
-        key = os.environ.get(API_KEY, "")
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError(f"{API_KEY}: holds a character that a key cannot have")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return {"served": None, "tokenizer": None, "headers": headers, "sha256": None}
-    model = args.model
-    if not model.is_dir():
-        raise ValueError(f"{model}: no such model directory")
-    served = args.serve or model
-    return {
-        "served": served,
-        "tokenizer": open_tokenizer(served),
-        "headers": {},
-        "sha256": weights_sha256(model),
-    }
-
-
 def answers_key(args, target: dict, suite_sha256: str) -> dict:
     """What must be equal for a kept answer to be of use."""
     return {
-        "weights": target["sha256"] or args.url,
+        "weights": target["weights"] or args.url,
         "served": target["served_id"],
-        "files": target["served"] and files_sha256(target["served"]),
+        "files": target["files"],
         "suite": suite_sha256,
         "temperature": args.temperature,
         "max_tokens": args.max_tokens,
@@ -70,23 +76,6 @@ def answers_key(args, target: dict, suite_sha256: str) -> dict:
         "mlx_lm": mlx_lm.__version__,
         **TEMPLATE_ARGUMENTS,
     }
-
-
-@contextlib.contextmanager
-def serving(args, target: dict):
-    """The server to ask, with target["served_id"] set to the one model to ask it for."""
-    server = (
-        Endpoint(args.url)
-        if args.url
-        else ModelServer(target["served"], args.port, args.server_log)
-    )
-    with server:
-        target["served_id"] = (
-            choose_model_id(server.url, args.served_model, target["headers"])
-            if args.url
-            else find_model_id(server.url, target["served"])
-        )
-        yield server
 
 
 def describe_run(args, target: dict, suite: dict, suite_sha256: str) -> dict:
@@ -97,7 +86,7 @@ def describe_run(args, target: dict, suite: dict, suite_sha256: str) -> dict:
         "experiment": args.experiment,
         "model": {
             "path": str(args.model or args.url),
-            "weights_sha256": target["sha256"],
+            "weights_sha256": target["weights"],
             "served_id": target["served_id"],
         },
         "suite": {"name": suite["name"], "sha256": suite_sha256, "n": len(suite["prompts"])},
@@ -106,7 +95,7 @@ def describe_run(args, target: dict, suite: dict, suite_sha256: str) -> dict:
             "max_tokens": args.max_tokens,
             "concurrency": args.concurrency,
             "seed": args.seed,
-            "float32_twin": bool(args.serve) and args.serve != Path(args.model),
+            "float32_twin": bool(args.serve) and args.serve != args.model,
             **TEMPLATE_ARGUMENTS,
         },
         "server": {
@@ -117,8 +106,23 @@ def describe_run(args, target: dict, suite: dict, suite_sha256: str) -> dict:
     }
 
 
+def entry_of(prompt: dict, answer: dict | None, error: str | None) -> dict:
+    """A prompt's entry in eval.json; without an answer its scores are None and `error` says why."""
+    head = {"id": prompt["id"], "category": prompt["category"]}
+    if answer is None:
+        nothing = {"score": None, "strict_score": None, "format": "none", "tools_called": []}
+        return head | nothing | {"keywords_found": [], "text": "", "error": error}
+    keys = ("finish_reason", "prompt_tokens", "completion_tokens", "seconds", "attempts", "text")
+    return {
+        **head,
+        **score_answer(prompt, answer["text"], answer["calls"]),
+        **{key: answer[key] for key in keys},
+        **({"thinking": answer["thinking"]} if answer["thinking"] else {}),
+    }
+
+
 def evaluate(args) -> dict:
-    """Write the result; returns its totals. Raises ValueError for bad input, ServerError.
+    """Write the result, and return it. Raises ValueError for bad input, ServerError.
 
     It is eval.json when every prompt has an answer. Else it is eval.incomplete.json, the last whole
     result stays as it is, and the answers are kept for the next time.
@@ -126,39 +130,27 @@ def evaluate(args) -> dict:
     started = time.perf_counter()
     suite = read_suite(args.suite)
     targets = read_targets(args.targets)
-    target = describe_target(args)
     suite_sha256 = sha256_of(args.suite)
-    with serving(args, target) as server:
-        places = answers.read_places(args.answers, answers_key(args, target, suite_sha256))
-        kept = len(places)
+    with open_target(args) as target:
+        answers = kept_answers(args.answers, answers_key(args, target, suite_sha256))
+        kept = len(answers)
         if kept:
             print(f"{kept} of {len(suite['prompts'])} prompts are answered already", flush=True)
         asked = time.perf_counter()
-        errors = ask_suite(server, target, suite, places, args)
+        errors = ask_suite(target, suite, answers, args)
         seconds = time.perf_counter() - asked
-    head = describe_run(args, target, suite, suite_sha256)
-    tokens = 0
-
-    def entries():
-        nonlocal tokens
-        for prompt in suite["prompts"]:
-            place = places.get(prompt["id"])
-            answer = None if place is None else answers.read_at(args.answers, place)
-            tokens += answer["completion_tokens"] if answer else 0
-            yield entry_of(prompt, answer, errors.get(prompt["id"], ""))
-
-    def tail_of(scored):
-        total = {"seconds": round(time.perf_counter() - started, 1)}
-        if not kept:  # else only a part of the tokens was made in this time
-            total["tokens_per_second"] = round(tokens / seconds, 1)
-        return summarize(scored, targets) | total
-
+    entries = [entry_of(p, answers.get(p["id"]), errors.get(p["id"])) for p in suite["prompts"]]
+    result = describe_run(args, target, suite, suite_sha256) | {"prompts": entries}
+    result |= summarize(entries, targets)
+    result["seconds"] = round(time.perf_counter() - started, 1)
+    if not kept:  # else only a part of the tokens was made in this time
+        tokens = sum(answer["completion_tokens"] for answer in answers.values())
+        result["tokens_per_second"] = round(tokens / seconds, 1)
     incomplete = args.out.with_name(args.out.stem + ".incomplete.json")
-    if errors:
-        return write_result(incomplete, head, entries(), tail_of)
-    result = write_result(args.out, head, entries(), tail_of)
-    incomplete.unlink(missing_ok=True)
-    args.answers.unlink()
+    write_json(incomplete if errors else args.out, result)
+    if not errors:
+        incomplete.unlink(missing_ok=True)
+        args.answers.unlink()
     return result
 
 
@@ -195,11 +187,22 @@ def check_args(args) -> None:
             raise ValueError(f"--{name.replace('_', '-')}: expected {low:g} to {high:g}")
 
 
+def describe_score(result: dict) -> str:
+    """The totals in a line."""
+    low, high = result["ci95"]
+    rate = result.get("tokens_per_second")
+    return (
+        f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}), strict"
+        f" {result['strict_overall']:.1%}, {result['seconds']:.0f} s"
+        + (f", {rate:.0f} tokens/s" if rate else "")
+    )
+
+
 def main() -> int:
     args = parse_args()
     try:
         check_args(args)
-        with answers.keeping(args.answers):
+        with keeping(args.answers):
             result = evaluate(args)
     except (ValueError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
@@ -217,17 +220,6 @@ def main() -> int:
         print(f"evaluate: {text}", file=sys.stderr)
         return 1
     return 0
-
-
-def describe_score(result: dict) -> str:
-    """The totals in a line."""
-    low, high = result["ci95"]
-    rate = result.get("tokens_per_second")
-    return (
-        f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}), strict"
-        f" {result['strict_overall']:.1%}, {result['seconds']:.0f} s"
-        + (f", {rate:.0f} tokens/s" if rate else "")
-    )
 
 
 if __name__ == "__main__":

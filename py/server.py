@@ -74,9 +74,11 @@ class ModelServer:
     when this process is killed. `url` is where it listens; after a crash another.
     """
 
+    headers = {}
+
     def __init__(self, model: Path, port: int, log: Path):
         self.model, self.port, self.log = model, port, log
-        self.starts = 0
+        self.process, self.starts = None, 0
         self.lock = threading.Lock()
 
     def __enter__(self):
@@ -106,16 +108,15 @@ class ModelServer:
 
     def stop(self) -> None:
         """End the process; kill it when it does not go by itself."""
-        process = getattr(self, "process", None)
-        if process is None:
+        if not self.process:
             return
         with contextlib.suppress(OSError):
-            process.stdin.close()
+            self.process.stdin.close()
         try:
-            process.wait(timeout=10)
+            self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait()
+            os.killpg(self.process.pid, 9)
+            self.process.wait()
 
     def revive(self, starts: int) -> None:
         """Start the server again if it has crashed; `starts` is its count before the failure.

@@ -54,6 +54,9 @@ def test_a_closing_think_tag_in_a_call_is_part_of_the_call(text):
 def test_half_a_surrogate_pair_does_not_stop_the_run():
     answer = read_answer(response({"content": "hover \ud800"}))
     assert answer["text"] == "hover ?"
+    call = {"function": {"name": "hover\ud800", "arguments": '{"path": "\\ud800"}'}}
+    answer = read_answer(response({"tool_calls": [call]}, "tool_calls"))
+    assert answer["calls"] == [{"name": "hover?", "arguments": {"path": "?"}}]
 
 
 @pytest.mark.parametrize(
