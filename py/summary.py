@@ -1,6 +1,6 @@
 """What scored prompts add up to: categories, totals, intervals, the registered verdict."""
 
-import math
+from statistics import fmean
 
 import numpy as np
 
@@ -8,14 +8,9 @@ BOOTSTRAP_SAMPLES = 10_000
 BOOTSTRAP_SEED = 40
 
 
-def mean(values: list[float]) -> float:
+def mean(values: list[float]) -> float | None:
     """The mean to four digits; None of nothing."""
-    return round(sum(values) / len(values), 4) if values else None
-
-
-def exact(values: list[float]) -> float:
-    """The mean, with no more error than floating point has."""
-    return math.fsum(values) / len(values)
+    return round(fmean(values), 4) if values else None
 
 
 def bootstrap_interval(values: list[float]) -> list[float] | None:
@@ -34,6 +29,11 @@ def bootstrap_interval(values: list[float]) -> list[float] | None:
     return [round(float(low), 4), round(float(high), 4)]
 
 
+def answered(prompts: list[dict], scale: str) -> list[float]:
+    """The scores of the prompts that have an answer; `scale` is "score" or "strict_score"."""
+    return [prompt[scale] for prompt in prompts if prompt["score"] is not None]
+
+
 def summarize(scored: list[dict], targets: dict) -> dict:
     """Categories, totals, interval and verdict of prompts with category, score, strict_score.
 
@@ -41,35 +41,33 @@ def summarize(scored: list[dict], targets: dict) -> dict:
     verdict is "fail" when the total or a category is below its registered target, "incomplete"
     while a prompt has no answer or a registered category no prompt, else "pass".
     """
-    answered = [prompt for prompt in scored if prompt["score"] is not None]
     members = {}
     for prompt in scored:
         members.setdefault(prompt["category"], []).append(prompt)
-    categories = {}
-    for name, prompts in members.items():
-        got = [prompt for prompt in prompts if prompt["score"] is not None]
-        categories[name] = {
-            "n": len(prompts),
-            "score": mean([prompt["score"] for prompt in got]),
-            "strict_score": mean([prompt["strict_score"] for prompt in got]),
-        }
-    scores = [prompt["score"] for prompt in answered]
-    parts = {"overall": scores} | {
-        name: [prompt["score"] for prompt in prompts if prompt["score"] is not None]
-        for name, prompts in members.items()
-    }
-    wanted = {"overall": targets["overall"], **targets["categories"]}
-    # Held to the exact mean: 0.79995 is not 0.8.
-    missed = [
-        name for name, target in wanted.items() if parts.get(name) and exact(parts[name]) < target
+    scores = {name: answered(prompts, "score") for name, prompts in members.items()}
+    overall = answered(scored, "score")
+    errors = len(scored) - len(overall)
+    judged = [(scores.get(name), target) for name, target in targets["categories"].items()] + [
+        (overall, targets["overall"])
     ]
-    complete = len(answered) == len(scored)
-    judged = complete and all(parts.get(name) for name in wanted)
+    if errors:
+        verdict = "incomplete"
+    elif any(values and fmean(values) < target for values, target in judged):
+        verdict = "fail"  # held to the exact mean: 0.79995 is not 0.8
+    else:
+        verdict = "pass" if all(values for values, _ in judged) else "incomplete"
     return {
-        "categories": categories,
-        "overall": mean(scores),
-        "strict_overall": mean([prompt["strict_score"] for prompt in answered]),
-        "ci95": bootstrap_interval(scores),
-        "verdict": "fail" if missed and complete else "pass" if judged else "incomplete",
-        **({} if complete else {"errors": len(scored) - len(answered)}),
+        "categories": {
+            name: {
+                "n": len(prompts),
+                "score": mean(scores[name]),
+                "strict_score": mean(answered(prompts, "strict_score")),
+            }
+            for name, prompts in members.items()
+        },
+        "overall": mean(overall),
+        "strict_overall": mean(answered(scored, "strict_score")),
+        "ci95": bootstrap_interval(overall),
+        "verdict": verdict,
+        **({"errors": errors} if errors else {}),
     }
