@@ -159,10 +159,10 @@ def split_thinking(text: str) -> tuple[str, str]:
     The opening tag may be missing, where the chat template has put it into the prompt; after a tool
     call has begun, a closing tag is a part of the call.
     """
-    match = THINKING.match(text)
-    if match and (text.lstrip().startswith("<think>") or "<tool_call>" not in match[1]):
+    match, opened = THINKING.match(text), text.lstrip().startswith("<think>")
+    if match and (opened or "<tool_call>" not in match[1]):
         return match[1].strip(), text[match.end() :]
-    if text.lstrip().startswith("<think>"):
+    if opened:
         return text.lstrip().removeprefix("<think>").strip(), ""
     return "", text
 

@@ -11,15 +11,14 @@ import ast
 import difflib
 import itertools
 import json
-import os
 import random
 import re
 import sys
 from pathlib import Path
 
-from files import read_json
+from files import read_json, write_text
 
-ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(__file__).resolve().parent.parent / "data"
 # A prompt this close to a suite prompt would let the model score by recall.
 NEAR_COPY = 0.75
 # Rows per tool (train, validation). Tools that are easily confused with each other get more.
@@ -38,14 +37,14 @@ CODE = re.compile(r"`[^`]*`|[^\s`]*\w[/._:][^\s`]*\w")
 SLOT = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 
-def near_copy(a, b):
-    """Whether two prompts say nearly the same thing in nearly the same words.
+def near_copy(a: str, b: str) -> bool:
+    """Do two prompts say nearly the same in nearly the same words?
 
     Compared as they are, and once more with code and paths masked: a suite prompt about another
     file is still that prompt.
     """
-    for code in ("", " code "):
-        texts = [CODE.sub(code, text.lower()) if code else text.lower() for text in (a, b)]
+    masked = [CODE.sub(" code ", text.lower()) for text in (a, b)]
+    for texts in ([a.lower(), b.lower()], masked):
         one, two = (re.findall(r"\w+", text) for text in texts)
         # The ratio depends on the order of the two, so a pair is judged by its worse one.
         for pair in ((one, two), (two, one)):
@@ -54,14 +53,8 @@ def near_copy(a, b):
     return False
 
 
-def parameters(signature):
-    """The (name, type) pairs of a tool's signature, in order."""
-    function = ast.parse(f"def {signature}: ...").body[0]
-    return [(arg.arg, ast.unparse(arg.annotation)) for arg in function.args.args]
-
-
-def fill(text, pools, values, rng):
-    """Replace every $slot in text; a slot keeps its value within one row, so calls copy requests.
+def fill(text: str, pools: dict, values: dict[str, str], rng: random.Random) -> str:
+    """`text` with every $slot replaced; `values` has those of this row, so calls copy requests.
 
     $Noun is $noun in CamelCase. A pool is a list to choose from, or a {"from", "to"} of numbers.
     """
@@ -84,35 +77,35 @@ def fill(text, pools, values, rng):
     return SLOT.sub(value, text)
 
 
-def call_text(tool, args, signature):
+def call_text(tool: str, args: list[str], signature: str) -> str:
     """One call as Python source; the argument "=path" means the variable of that name."""
+    parameters = ast.parse(f"def {signature}: ...").body[0].args.args
     shown = []
-    for arg, (_, kind) in zip(args, parameters(signature), strict=False):
+    for arg, parameter in zip(args, parameters, strict=False):
         if arg.startswith("="):
             shown.append(arg[1:])
+        elif ast.unparse(parameter.annotation) == "int":
+            shown.append(arg)
         else:
-            shown.append(arg if kind == "int" else json.dumps(arg, ensure_ascii=False))
+            shown.append(json.dumps(arg, ensure_ascii=False))
     return f"{tool}({', '.join(shown)})"
 
 
-def program(calls, signatures):
+def program(calls: list[list[str]], signatures: dict[str, str]) -> str:
     """The code that answers a request: each call in order, its result printed.
 
     One shape throughout, so that a small model settles on it.
     """
-    texts = [call_text(tool, args, signatures[tool]) for tool, *args in calls]
-    if len(texts) == 1:
-        return f"result = {texts[0]}\nprint(result)"
-    wanted = any("=path" in args for _, *args in calls)
+    uses_path = any("=path" in args for _, *args in calls)
     lines = []
-    for (tool, *_), text in zip(calls, texts, strict=True):
-        lines += [f"result = {text}", "print(result)"]
-        if wanted and tool == "goto_definition":
+    for tool, *args in calls:
+        lines += [f"result = {call_text(tool, args, signatures[tool])}", "print(result)"]
+        if uses_path and tool == "goto_definition":
             lines.append("path = result.path")
     return "\n".join(lines)
 
 
-def row(system, request, code):
+def row(system: str, request: str, code: str) -> dict:
     """One training row in the chat format, its answer in the tool call format to learn."""
     call = (
         "<tool_call><function=execute_code>\n<parameter=code>\n"
@@ -122,56 +115,43 @@ def row(system, request, code):
     return {"messages": [{"role": role, "content": content} for role, content in turns]}
 
 
-def requests_for(tool, phrases):
-    """All ([call], request) templates of one tool."""
-    return [
-        ([[tool["name"], *case["args"]]], request)
-        for case in phrases["tools"][tool["name"]]
-        for request in case["requests"]
-    ]
-
-
-def jobs(tools, phrases):
-    """Every group of rows: (name, [(calls, request)...], training rows, validation rows)."""
+def groups(tools: list[dict], phrases: dict):
+    """Yield groups of rows: (name, [(calls, request)...], training rows, validation rows)."""
     for tool in tools:
-        yield (tool["name"], requests_for(tool, phrases), *ROWS[tool["category"]])
+        name = tool["name"]
+        cases = phrases["tools"][name]
+        templates = [([[name, *case["args"]]], text) for case in cases for text in case["requests"]]
+        yield (name, templates, *ROWS[tool["category"]])
     for kind, counts in CHAIN_ROWS.items():
         chains = [c for c in phrases["chains"] if (len(c["calls"]) == 2) == (kind == "short")]
         templates = [(chain["calls"], text) for chain in chains for text in chain["requests"]]
         yield (kind, templates, *counts)
 
 
-def generate(tools, suite, phrases, seed=0):
+def generate(
+    tools: list[dict], suite: dict, phrases: dict, seed: int = 0
+) -> tuple[list[dict], list[dict]]:
     """The (train, valid) rows for a seed. Raises ValueError where the phrases run out."""
     signatures = {tool["name"]: tool["signature"] for tool in tools}
     held_out = [prompt["prompt"] for prompt in suite["prompts"]]
+    pools = phrases["pools"]
     seen, train, valid = set(), [], []
-
-    def ask(calls, template, rng):
-        """(request, calls) with the slots filled; None where the request is not new enough."""
-        values = {}
-        request = fill(template, phrases["pools"], values, rng)
-        if request.lower() in seen or any(near_copy(request, text) for text in held_out):
-            return None
-        seen.add(request.lower())
-        return request, [
-            [tool, *(fill(arg, phrases["pools"], values, rng) for arg in args)]
-            for tool, *args in calls
-        ]
-
-    for name, templates, n_train, n_valid in jobs(tools, phrases):
+    for name, templates, n_train, n_valid in groups(tools, phrases):
         # One generator for each group: a phrase added to one leaves the other groups' rows alone.
         rng = random.Random(f"{seed}:{name}")
         templates = rng.sample(templates, len(templates))
-        made = []
+        made, wanted = [], n_train + n_valid
         for calls, template in itertools.islice(itertools.cycle(templates), 50 * len(templates)):
-            if asked := ask(calls, template, rng):
-                request, filled = asked
-                made.append(row(suite["system"], request, program(filled, signatures)))
-            if len(made) == n_train + n_valid:
+            values = {}
+            request = fill(template, pools, values, rng)
+            if request.lower() in seen or any(near_copy(request, text) for text in held_out):
+                continue
+            seen.add(request.lower())
+            filled = [[tool, *(fill(a, pools, values, rng) for a in args)] for tool, *args in calls]
+            made.append(row(suite["system"], request, program(filled, signatures)))
+            if len(made) == wanted:
                 break
         else:
-            wanted = n_train + n_valid
             raise ValueError(f"phrases for {name} give {len(made)} rows of {wanted} wanted")
         train += made[:n_train]
         valid += made[n_train:]
@@ -182,39 +162,27 @@ def generate(tools, suite, phrases, seed=0):
     return train, valid
 
 
-def write_rows(path, rows):
-    """Write rows as JSON lines, under the final name only once they are whole."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8", newline="\n") as out:
-        out.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in rows)
-    os.replace(partial, path)
-
-
-def main(argv=None):
-    """Command line: read tools, suite and phrases, write train.jsonl and valid.jsonl."""
-    parser = argparse.ArgumentParser(description="Write the demo's training and validation rows.")
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=ROOT / "data/demo")
-    parser.add_argument("--tools", type=Path, default=ROOT / "data/tools.json")
-    parser.add_argument("--suite", type=Path, default=ROOT / "data/suite.json")
-    parser.add_argument("--phrases", type=Path, default=ROOT / "data/demo/phrases.json")
+    parser.add_argument("--out", type=Path, default=DATA / "demo")
+    parser.add_argument("--tools", type=Path, default=DATA / "tools.json")
     args = parser.parse_args(argv)
+    suite, phrases = DATA / "suite.json", DATA / "demo/phrases.json"
     try:
-        tools, suite = read_json(args.tools), read_json(args.suite)
-        train, valid = generate(tools["tools"], suite, read_json(args.phrases), args.seed)
+        tools = read_json(args.tools)["tools"]
+        train, valid = generate(tools, read_json(suite), read_json(phrases), args.seed)
     except KeyError as error:
-        print(
-            f"demo_data: no entry {error}: add it to {args.phrases}, or mend {args.tools} or "
-            f"{args.suite}",
-            file=sys.stderr,
-        )
+        mend = f"add it to {phrases}, or mend {args.tools} or {suite}"
+        print(f"demo_data: no entry {error}: {mend}", file=sys.stderr)
         return 2
     except ValueError as error:
         print(f"demo_data: {error}; add or mend entries there", file=sys.stderr)
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
-    write_rows(args.out / "train.jsonl", train)
-    write_rows(args.out / "valid.jsonl", valid)
+    for name, rows in (("train", train), ("valid", valid)):
+        lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in rows]
+        write_text(args.out / f"{name}.jsonl", "".join(lines))
     print(f"demo_data: {len(train)} training and {len(valid)} validation rows", file=sys.stderr)
     return 0
 
