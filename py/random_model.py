@@ -8,19 +8,18 @@ drawn in their stored form and written a shard at a time, so that 8 billion para
 """
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
+from mlx_lm.utils import make_shards
 
-from files import read_json, weights_bytes
+from files import read_json, weights_bytes, write_json
 from models import TOKENIZER_FILES
 from shapes import build_model, quantized_as
 
-SHARD_BYTES = 256 << 20
 SPREAD = 0.02  # standard deviation of the weights, as freshly initialized models have it
 
 
@@ -50,26 +49,20 @@ def write_weights(config: dict, out: Path, seed: int = 0) -> None:
     mx.random.seed(seed)
     quantization = config.get("quantization")
     bits = quantization and quantization["bits"]
-    model = (
-        quantized_as(config, quantization["group_size"], bits)
-        if quantization
-        else build_model(config)
-    )
-    shards, size = [[]], 0
-    for name, array in tree_flatten(model.parameters()):
-        if size + array.nbytes > SHARD_BYTES and shards[-1]:
-            shards, size = [*shards, []], 0
-        shards[-1].append((name, array))
-        size += array.nbytes
+    if quantization:
+        model = quantized_as(config, quantization["group_size"], bits)
+    else:
+        model = build_model(config)
+    shards = make_shards(dict(tree_flatten(model.parameters())), max_file_size_gb=1)
     weight_map = {}
     for number, shard in enumerate(shards, start=1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        arrays = {name: draw(name, array, bits) for name, array in shard}
+        arrays = {name: draw(name, array, bits) for name, array in shard.items()}
         mx.save_safetensors(str(out / file), arrays, {"format": "mlx"})
         weight_map |= dict.fromkeys(arrays, file)
         mx.clear_cache()
     index = {"metadata": {"total_size": weights_bytes(out)}, "weight_map": weight_map}
-    (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
+    write_json(out / "model.safetensors.index.json", index)
 
 
 def main() -> int:
@@ -85,7 +78,7 @@ def main() -> int:
         for pattern in TOKENIZER_FILES:
             for file in args.tokenizer.glob(pattern):
                 shutil.copy(file, args.out)
-        (args.out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        write_json(args.out / "config.json", config)
         write_weights(config, args.out)
     except (ValueError, OSError) as error:
         print(f"random_model: {error}", file=sys.stderr)

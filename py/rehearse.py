@@ -10,7 +10,6 @@ with the recipe's own stages in between. Exit status 1: the disk was predicted w
 """
 
 import argparse
-import itertools
 import json
 import shutil
 import sys
@@ -19,7 +18,8 @@ from pathlib import Path
 import mlx.core as mx
 
 from check_plan import BIG, TWIN, on_gpu, output_bytes
-from files import read_json, weights_bytes, write_json
+from checkpoints import read_metrics
+from files import read_json, weights_bytes, write_json, write_text
 from finding import size
 from models import hub_name
 from plan import duration, shape
@@ -33,16 +33,16 @@ STAGES = ("model", "preflight", "train", "best", "fuse", "quantize", "twin", "la
 OUTPUTS = {"model": "../model", "fuse": "fused", "quantize": "q5", "twin": TWIN}
 
 
-def rehearsal_rows(folder: Path, batch: int) -> tuple[list[str], list[str]]:
-    """(training rows, validation rows): two batches, the first rows and the longest; and one.
+def rehearsal_rows(folder: Path, batch: int) -> dict[str, list[str]]:
+    """Lines of train.jsonl, a batch of the first and one of the longest, and of valid.jsonl, one.
 
     The longest decide how much memory training takes.
     """
-    lines = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    longest = sorted(lines, key=len)[-batch:]
-    with (folder / "valid.jsonl").open(encoding="utf-8") as valid:
-        checked = list(itertools.islice(valid, batch))
-    return lines[:batch] + longest, [line.rstrip("\n") for line in checked]
+    train, valid = (
+        (folder / f"{name}.jsonl").read_text(encoding="utf-8").rstrip("\n").split("\n")
+        for name in ("train", "valid")
+    )
+    return {"train": train[:batch] + sorted(train, key=len)[-batch:], "valid": valid[:batch]}
 
 
 def rehearsal_suite(gpu: bool) -> dict:
@@ -56,11 +56,10 @@ def rehearsal_suite(gpu: bool) -> dict:
 
 
 def random_adapters(config: dict, settings: dict, out: Path) -> None:
-    """Adapters as training would leave them, but of random numbers."""
+    """Write adapters as training would leave them, but of random numbers."""
     out.mkdir()
-    weights = {
-        name: 0.01 * mx.random.normal(array.shape) for name, array in trainable(config, settings)
-    }
+    parameters = trainable(config, settings)
+    weights = {name: 0.01 * mx.random.normal(array.shape) for name, array in parameters}
     mx.save_safetensors(str(out / "adapters.safetensors"), weights)
     described = {
         "fine_tune_type": settings["FINE_TUNE_TYPE"],
@@ -71,21 +70,21 @@ def random_adapters(config: dict, settings: dict, out: Path) -> None:
 
 
 def prepare(settings: dict, tokenizer: Path, out: Path) -> None:
-    """Fill `out`; raises ValueError where the shape of BASE_MODEL is not known."""
+    """Fill `out`. Raises ValueError where the shape of BASE_MODEL is not known."""
     config, _ = shape(settings)
-    model = model_facts(config, settings)
+    parameters = model_facts(config, settings)["parameters"]
     gpu = on_gpu()
-    train = gpu or model["parameters"] < BIG
+    train = gpu or parameters < BIG
+    # The demo's tokenizer stands in for one that is not here, and then the demo's rows fit it.
     own = tokenizer.resolve() != (ROOT / "build/demo/base").resolve()
-    rows = Path(settings["DATA"]) if own else DEMO_ROWS
-    if not (rows / "train.jsonl").is_file():
-        rows = DEMO_ROWS
+    here = own and (Path(settings["DATA"]) / "train.jsonl").is_file()
+    folder = Path(settings["DATA"]) if here else DEMO_ROWS
     batch = number(settings, "BATCH_SIZE")
-    training, validation = rehearsal_rows(rows, batch)
+    rows = rehearsal_rows(folder, batch)
     shutil.rmtree(out, ignore_errors=True)
     (out / "rows").mkdir(parents=True)
-    for name, lines in (("train", training), ("valid", validation)):
-        (out / f"rows/{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, lines in rows.items():
+        write_text(out / f"rows/{name}.jsonl", "\n".join(lines) + "\n")
     write_json(out / "shape.json", config)
     write_json(out / "suite.json", rehearsal_suite(gpu))
     if not train:
@@ -99,11 +98,11 @@ def prepare(settings: dict, tokenizer: Path, out: Path) -> None:
         "SUITE": out / "suite.json",
         "CHECKSUMS": "none",
         "DATA_URL": "none",
-        "TRAIN_ROWS": len(training),
-        "VALID_ROWS": len(validation),
+        "TRAIN_ROWS": len(rows["train"]),
+        "VALID_ROWS": len(rows["valid"]),
         "EXPAND_TURNS": 0,
         "ITERS": 2,
-        "EPOCHS": 2 * batch / len(training),
+        "EPOCHS": 2 * batch / len(rows["train"]),
         "GRAD_ACCUMULATION": 1,
         "STEPS_PER_EVAL": 2,
         "SAVE_EVERY": 2,
@@ -119,14 +118,13 @@ def prepare(settings: dict, tokenizer: Path, out: Path) -> None:
     }
     if not own:
         changed["SPECIAL_TOKENS"] = "data/special_tokens_smollm2.json"
-    lines = [f"{key}={value}" for key, value in (settings | changed).items()]
-    (out / "rehearsal.env").write_text("\n".join(lines) + "\n")
-    print(f"{model['parameters'] / 1e9:.1f}B parameters; rows of {rows}, tokenizer of")
+    lines = [f"{key}={value}\n" for key, value in (settings | changed).items()]
+    write_text(out / "rehearsal.env", "".join(lines))
+    print(f"{parameters / 1e9:.1f}B parameters; rows of {folder}, tokenizer of")
     print(f"{hub_name(tokenizer) or tokenizer}.")
     if not train:
-        print(
-            "No training: on a CPU an iteration at this size takes hours. Random adapters stand in."
-        )
+        print("No training: on a CPU an iteration at this size takes hours.", end=" ")
+        print("Random adapters stand in.")
 
 
 def table(folder: Path) -> tuple[str, bool]:
@@ -134,13 +132,10 @@ def table(folder: Path) -> tuple[str, bool]:
     settings = load_settings(folder / "rehearsal.env")
     build = folder / "build"
     facts = read_json(build / "preflight.json")["facts"]["model"]
-    took = {}
-    for line in (build / "logs/times.jsonl").read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        took[entry["stage"]] = entry
-    if (build / "adapters/metrics.jsonl").is_file():  # what a GPU held is no process's memory
-        reports = (build / "adapters/metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        held = [json.loads(line).get("peak_memory_gb", 0) * 1e9 for line in reports]
+    times = (build / "logs/times.jsonl").read_text(encoding="utf-8").splitlines()
+    took = {entry["stage"]: entry for entry in map(json.loads, times)}
+    if reports := read_metrics(build / "adapters"):  # what a GPU held is no process's memory
+        held = [entry.get("peak_memory_gb", 0) * 1e9 for entry in reports]
         took["train"]["peak_bytes"] = max(took["train"]["peak_bytes"], *held)
     predicted = {"model": facts["base_bytes"]}
     outputs = output_bytes(settings, facts)
@@ -150,11 +145,10 @@ def table(folder: Path) -> tuple[str, bool]:
     for stage in STAGES:
         if stage not in took:
             continue
-        disk = "-"
+        disk = said = "-"
         if stage in predicted:
             measured[stage] = weights_bytes(build / OUTPUTS[stage])
-            disk = size(measured[stage])
-        said = size(predicted[stage]) if stage in predicted else "-"
+            disk, said = size(measured[stage]), size(predicted[stage])
         time, peak = f"{took[stage]['seconds']:.0f} s", size(took[stage]["peak_bytes"])
         lines.append(f"  {stage:<10} {time:>8} {peak:>12} {disk:>9} {said:>10}")
     all_measured, all_predicted = sum(measured.values()), sum(predicted.values())

@@ -145,6 +145,13 @@ def test_without_a_gpu_a_large_model_gets_random_adapters(tiny_config, tmp_path,
     assert changed["SPECIAL_TOKENS"] == "data/special_tokens_smollm2.json"
 
 
+def test_a_row_with_a_line_separator_in_it_stays_whole(tmp_path):
+    row = json.dumps({"messages": "one\u2028row\x85"}, ensure_ascii=False)
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.jsonl").write_text(f"{row}\n{{}}\n", encoding="utf-8")
+    assert rehearse.rehearsal_rows(tmp_path, 1) == {"train": [row, row], "valid": [row]}
+
+
 def test_a_wrong_prediction_of_the_disk_fails(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "rehearsal"
     (folder / "build/logs").mkdir(parents=True)
