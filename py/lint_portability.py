@@ -100,13 +100,11 @@ TOOLS = [  # pattern of a command, pattern of its flags ("" if the command itsel
     ("truncate", "", "truncate is not on older macOS; write : >FILE or use head -c"),
     (r"echo\s+(?:-[nE]+\s+)*-[nE]*e[nE]*", "", "echo -e differs between shells; use printf"),
 ]
-
-
 IN_CASE = "case in $( ): bash 3.2 takes its first ) for the end; move the case into a function"
 IN_COMMENT = "bash 3.2 reads quotes and ) of a comment in $( ); move the comment out"
 
 
-def command(name, flags):
+def command(name: str, flags: str) -> str:
     """Return a pattern for a command, or for a command given a flag, where a command can stand."""
     if not flags:
         return rf"{START}(?:{name})(?:(?=[\s;|&<>`]|$)|(?<=[( ]nproc)(?=\)))"
@@ -118,7 +116,7 @@ RULES += [("shell", re.compile(pattern), message) for pattern, message in BASH]
 RULES += [("shell", re.compile(command(name, flags)), message) for name, flags, message in TOOLS]
 
 
-def mask(text):
+def mask(text: str) -> str:
     """Return shell text at the same length, without comments and with quoted separators hidden."""
     out, stack, words, i = list(text), [""], [], 0
     while i < len(text):
@@ -152,13 +150,13 @@ def mask(text):
     return "".join(out)
 
 
-def make_dollar(match):
+def make_dollar(match: re.Match) -> str:
     """Return what a $ in a makefile is to the shell, at the same length."""
     forms = {"$$": HIDDEN + "$", "$(shell": "$(     ", "$(": HIDDEN + OPEN}
     return forms.get(match[0], HIDDEN * len(match[0]))
 
 
-def logical_lines(text, kind):
+def logical_lines(text: str, kind: str):
     """Yield the number, the text and the masked text of each line, with continued lines joined."""
     whole, line = (mask(text), r"[^\n]+") if kind == "shell" else (text, r"(?:\\.|[^\\\n])+")
     for match in re.finditer(line, whole, re.DOTALL):
@@ -167,7 +165,7 @@ def logical_lines(text, kind):
         yield text.count("\n", 0, match.start()) + 1, raw, masked
 
 
-def misread(raw, masked):
+def misread(raw: str, masked: str):
     """Yield (offset, message) for what makes bash 3.2 see another end of a $( )."""
     opened = []  # for each open parenthesis: is it that of a $( ), or in one?
     for match in re.finditer(r"[$<>]?\(|\)|\bcase\s[^\n;]*?\sin\s+(?!\()| ", masked):
@@ -182,15 +180,20 @@ def misread(raw, masked):
             yield at, IN_COMMENT
 
 
-def findings(text, kind):
+def silenced(source: list[str], first: int, line: int) -> bool:
+    """Is there a reason behind `line`, or alone before it or before the first line joined to it?"""
+    before = [source[n - 1] for n in (first, line) if source[n - 1].lstrip().startswith("#")]
+    return any(SILENCED.search(comment) for comment in [source[line], *before])
+
+
+def findings(text: str, kind: str) -> list[tuple[int, str]]:
     """Return (line, message) for all that is not portable in a text of kind "make" or "shell"."""
     source, found = ["", *text.split("\n")], set()
     lines = list(logical_lines(text, kind))
-    whole = [(1, text, mask(text))] if kind == "shell" else lines
-    for first, raw, masked in whole:
+    for first, raw, masked in [(1, text, mask(text))] if kind == "shell" else lines:
         for at, message in misread(raw, masked):
             line = first + raw.count("\n", 0, at)
-            if not SILENCED.search(source[line]) and not SILENCED.search(source[line - 1]):
+            if not silenced(source, line, line):
                 found.add((line, message))
     for first, raw, masked in lines:
         bare = re.sub(r"(?<!\S)#.*", lambda comment: " " * len(comment[0]), raw)
@@ -200,13 +203,12 @@ def findings(text, kind):
         for rule, pattern, message in RULES:
             for match in pattern.finditer(*where[rule]):
                 line = first + raw.count("\n", 0, match.end() - 1)
-                before = [source[n - 1] for n in (first, line) if source[n - 1].lstrip()[:1] == "#"]
-                if not any(SILENCED.search(comment) for comment in [source[line], *before]):
+                if not silenced(source, first, line):
                     found.add((line, message))
     return sorted(found)
 
 
-def kind_of(path, text):
+def kind_of(path: Path, text: str) -> str | None:
     """Return "make" or "shell", or None for a file of another kind."""
     if path.suffix == ".mk" or path.name in ("Makefile", "GNUmakefile", "makefile"):
         return "make"
@@ -216,12 +218,12 @@ def kind_of(path, text):
     return "shell" if script or path.suffix in (".sh", ".bash") else None
 
 
-def main(argv=None):
+def main() -> int:
     """Print the findings of all files; return 0, 1 for findings or 2 for a file it can't read."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     status = 0
-    for path in parser.parse_args(argv).files:
+    for path in parser.parse_args().files:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

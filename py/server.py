@@ -50,8 +50,8 @@ def choose_port(port: int) -> int:
 def open_url(request: str | urllib.request.Request, timeout: float):
     """urllib's urlopen, but past any proxy for this machine's own addresses, and no redirects.
 
-    A proxy in the environment is for the network; it could not reach, and should not see, these.
-    A redirect would take a key to another server; it is an HTTPError.
+    A proxy could not reach, and should not see, what is meant for this machine. A redirect would
+    take a key to another server; it is an HTTPError.
     """
     url = request if isinstance(request, str) else request.full_url
     opener = DIRECT if urllib.parse.urlsplit(url).hostname in LOOPBACK else PROXIED
@@ -74,7 +74,7 @@ class ModelServer:
     when this process is killed. `url` is where it listens; after a crash another.
     """
 
-    headers = {}
+    headers = {}  # nothing but what every request has
 
     def __init__(self, model: Path, port: int, log: Path):
         self.model, self.port, self.log = model, port, log

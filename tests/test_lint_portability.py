@@ -270,6 +270,11 @@ def test_no_reason_or_another_line_does_not_silence(text):
     assert [message.split()[0] for _, message in found] == ["nproc"]
 
 
+def test_a_reason_behind_a_line_is_for_that_line_alone_in_a_substitution_too():
+    text = "ls  # portable: for this line alone\nx=$(case $1 in a) echo 1 ;; esac)"
+    assert lint_portability.findings(text, "shell") == [(2, lint_portability.IN_CASE)]
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "line"),
     [
