@@ -28,20 +28,16 @@ def difference(before: dict, after: dict) -> dict:
     if suites[0] and suites[0] != suites[1]:
         return {"other_suite": True}
     first, second = scores_of(before), scores_of(after)
-    shared = [id for id in second if id in first]
-    if not shared:
+    gains = {id: second[id] - first[id] for id in second if id in first}
+    if not gains:
         return {}
-    gains = [second[id] - first[id] for id in shared]
-    changed = [
-        {"id": id, "before": first[id], "after": second[id]}
-        for id, gain in zip(shared, gains, strict=True)
-        if gain
-    ]
     return {
-        "n": len(shared),
-        "difference": mean(gains),
-        "ci95": bootstrap_interval(gains),
-        "changed": changed,
+        "n": len(gains),
+        "difference": mean([*gains.values()]),
+        "ci95": bootstrap_interval([*gains.values()]),
+        "changed": [
+            {"id": id, "before": first[id], "after": second[id]} for id in gains if gains[id]
+        ],
     }
 
 

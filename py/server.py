@@ -23,7 +23,7 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
     """Leaves a redirect as the error that it is here."""
 
     def redirect_request(self, *_):
-        """Nothing to follow."""
+        """Follow nothing."""
 
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
