@@ -2,15 +2,17 @@
 
 The answers are kept in a JSONL file, so that an interrupted evaluation goes on where it stopped:
 the first line says what was asked (the key: weights, suite, settings), each other line is the
-answer to one prompt. Answers to anything else than the same key are not used.
+answer to one prompt. Answers to anything else than the same key are not used. Only their places in
+the file are held, so that a suite of 10,000 prompts takes no more memory than one of 300.
 """
 
 import contextlib
 import fcntl
+import itertools
 import json
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from chat_format import TEMPLATE_ARGUMENTS, format_prompt
@@ -39,14 +41,14 @@ def keeping(path: Path):
                 path.unlink()  # nothing was asked
 
 
-def kept_answers(path: Path, key: dict) -> dict[str, dict]:
-    """Prompt id -> answer, of the answers in the file that were given under `key`.
+def kept_answers(path: Path, key: dict) -> dict[str, int]:
+    """Prompt id -> place in the file, of the answers that were given under `key`.
 
     A file with another key is begun anew; a line that was cut off in the middle, and all after it,
     is dropped.
     """
     head = json.dumps({"key": key}).encode() + b"\n"
-    answers, whole = {}, len(head)
+    places, whole = {}, len(head)
     with path.open("r+b") as stream:
         if stream.readline() != head:
             stream.seek(0)
@@ -54,15 +56,30 @@ def kept_answers(path: Path, key: dict) -> dict[str, dict]:
             stream.truncate()
         for line in stream:
             try:
-                answer = json.loads(line)
+                id = json.loads(line)["id"]
             except (ValueError, RecursionError):
                 break
             if not line.endswith(b"\n"):
                 break
-            answers[answer["id"]] = answer
+            places[id] = whole
             whole += len(line)
         stream.truncate(whole)
-    return answers
+    return places
+
+
+def keep(path: Path, answer: dict) -> int:
+    """Add one answer to the file, whole or not at all; returns its place."""
+    with path.open("ab") as stream:
+        place = stream.tell()
+        stream.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+    return place
+
+
+def answer_at(path: Path, place: int) -> dict:
+    """The answer at that place of the file."""
+    with path.open("rb") as stream:
+        stream.seek(place)
+        return json.loads(stream.readline())
 
 
 def request_for(suite: dict, prompt: dict, target: dict, args) -> dict:
@@ -97,38 +114,37 @@ def answer_prompt(target: dict, suite: dict, prompt: dict, args, stop) -> dict:
     }
 
 
-def ask_suite(target: dict, suite: dict, answers: dict, args) -> dict[str, str]:
-    """Ask every prompt that is not in `answers` yet; returns {id: error} of the failed.
+def ask_suite(target: dict, suite: dict, places: dict, args) -> dict[str, str]:
+    """Ask every prompt that has no answer in `places` yet; returns {id: error} of the failed.
 
-    Adds each answer to the file args.answers, and to `answers`, as it arrives. Raises ServerError.
+    Adds each answer to the file args.answers, and to `places`, as it arrives. Raises ServerError.
     """
     prompts, errors, stop = suite["prompts"], {}, threading.Event()
     total, every = len(prompts), max(1, len(prompts) // LINES)
-    pool = ThreadPoolExecutor(args.concurrency)
+    to_ask = iter([prompt for prompt in prompts if prompt["id"] not in places])
+    pool, running = ThreadPoolExecutor(args.concurrency), {}
     try:
-        asked = {
-            pool.submit(answer_prompt, target, suite, prompt, args, stop): prompt
-            for prompt in prompts
-            if prompt["id"] not in answers
-        }
-        for future in as_completed(asked):
-            prompt = asked[future]
-            try:
-                answer = future.result()
-            except RequestError as error:
-                errors[prompt["id"]] = str(error)
-                print(f"{prompt['id']}: no answer: {error}", flush=True)
-                continue
-            with args.answers.open("ab") as stream:
-                stream.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
-            answers[prompt["id"]] = answer
-            done = len(answers) + len(errors)
-            if done % every == 0 or done == total:
-                print(progress_line(done, total, prompt, answer), flush=True)
+        while True:
+            # A few wait in line, never all of a long suite.
+            for prompt in itertools.islice(to_ask, 2 * args.concurrency - len(running)):
+                running[pool.submit(answer_prompt, target, suite, prompt, args, stop)] = prompt
+            if not running:
+                return errors
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                prompt = running.pop(future)
+                try:
+                    answer = future.result()
+                except RequestError as error:
+                    errors[prompt["id"]] = str(error)
+                    print(f"{prompt['id']}: no answer: {error}", flush=True)
+                    continue
+                places[prompt["id"]] = keep(args.answers, answer)
+                done = len(places) + len(errors)
+                if done % every == 0 or done == total:
+                    print(progress_line(done, total, prompt, answer), flush=True)
     finally:
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
-    return errors
 
 
 def progress_line(done: int, total: int, prompt: dict, answer: dict) -> str:

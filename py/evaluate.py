@@ -9,6 +9,7 @@ asked again.
 import argparse
 import contextlib
 import hashlib
+import json
 import os
 import sys
 import time
@@ -16,10 +17,10 @@ from pathlib import Path
 
 import mlx_lm
 
-from asking import ask_suite, keeping, kept_answers
+from asking import answer_at, ask_suite, keeping, kept_answers
 from chat_format import TEMPLATE_ARGUMENTS, open_tokenizer
 from client import Endpoint, choose_model_id, find_model_id
-from files import sha256_of, weights_sha256, write_json
+from files import sha256_of, weights_sha256
 from score import score_answer
 from server import ModelServer, ServerError
 from suite import read_suite, read_targets
@@ -122,7 +123,7 @@ def entry_of(prompt: dict, answer: dict | None, error: str | None) -> dict:
 
 
 def evaluate(args) -> dict:
-    """Write the result, and return it. Raises ValueError for bad input, ServerError.
+    """Write the result, and return its totals. Raises ValueError for bad input, ServerError.
 
     It is eval.json when every prompt has an answer. Else it is eval.incomplete.json, the last whole
     result stays as it is, and the answers are kept for the next time.
@@ -132,26 +133,56 @@ def evaluate(args) -> dict:
     targets = read_targets(args.targets)
     suite_sha256 = sha256_of(args.suite)
     with open_target(args) as target:
-        answers = kept_answers(args.answers, answers_key(args, target, suite_sha256))
-        kept = len(answers)
+        places = kept_answers(args.answers, answers_key(args, target, suite_sha256))
+        kept = len(places)
         if kept:
             print(f"{kept} of {len(suite['prompts'])} prompts are answered already", flush=True)
         asked = time.perf_counter()
-        errors = ask_suite(target, suite, answers, args)
+        errors = ask_suite(target, suite, places, args)
         seconds = time.perf_counter() - asked
-    entries = [entry_of(p, answers.get(p["id"]), errors.get(p["id"])) for p in suite["prompts"]]
-    result = describe_run(args, target, suite, suite_sha256) | {"prompts": entries}
-    result |= summarize(entries, targets)
-    result["seconds"] = round(time.perf_counter() - started, 1)
-    if not kept:  # else only a part of the tokens was made in this time
-        tokens = sum(answer["completion_tokens"] for answer in answers.values())
-        result["tokens_per_second"] = round(tokens / seconds, 1)
+    tokens = 0
+
+    def entries():
+        nonlocal tokens
+        for prompt in suite["prompts"]:
+            error = errors.get(prompt["id"])
+            answer = None if error else answer_at(args.answers, places[prompt["id"]])
+            tokens += answer["completion_tokens"] if answer else 0
+            yield entry_of(prompt, answer, error)
+
+    def totals(scored):
+        result = summarize(scored, targets)
+        result["seconds"] = round(time.perf_counter() - started, 1)
+        if not kept:  # else only a part of the tokens was made in this time
+            result["tokens_per_second"] = round(tokens / seconds, 1)
+        return result
+
     incomplete = args.out.with_name(args.out.stem + ".incomplete.json")
-    write_json(incomplete if errors else args.out, result)
+    head = describe_run(args, target, suite, suite_sha256)
+    result = write_result(incomplete if errors else args.out, head, entries(), totals)
     if not errors:
         incomplete.unlink(missing_ok=True)
         args.answers.unlink()
     return result
+
+
+def write_result(out: Path, head: dict, entries, totals) -> dict:
+    """Write `head`, the prompts one by one, then `totals(scores)`, which is returned.
+
+    Only the scores of the prompts are held in memory.
+    """
+    staging, scored = out.with_name(out.name + ".tmp"), []
+    with staging.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}"))
+        stream.write(',\n  "prompts": [')
+        for entry in entries:
+            stream.write((",\n" if scored else "\n") + json.dumps(entry, ensure_ascii=False))
+            scored.append({key: entry[key] for key in ("category", "score", "strict_score")})
+        stream.write("\n  ],")
+        tail = totals(scored)
+        stream.write(json.dumps(tail, indent=2, ensure_ascii=False).removeprefix("{") + "\n")
+    staging.replace(out)
+    return tail
 
 
 def parse_args() -> argparse.Namespace:

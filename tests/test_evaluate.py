@@ -426,8 +426,8 @@ def test_a_server_that_is_none_is_said(tmp_path):
     assert "http://127.0.0.1:9/v1/models: no list of models" in run.stderr
 
 
-def test_a_suite_of_thousands_takes_little_memory(tmp_path):
-    """Ten times the prompts take a few megabytes more: the suite, and each answer once."""
+def test_a_suite_of_thousands_takes_constant_memory(tmp_path):
+    """Ten times the prompts take a few megabytes more: the suite itself."""
     answer = {
         "choices": [{"message": {"content": "hover " * 300}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 1, "completion_tokens": 300},
@@ -467,4 +467,4 @@ def test_a_suite_of_thousands_takes_little_memory(tmp_path):
         peaks[copies] = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
         assert result_of(folder)["suite"]["n"] == 6 * copies
     http.shutdown()
-    assert peaks[500] - peaks[50] < 25, peaks  # MB; the answers alone are 5 MB
+    assert peaks[500] - peaks[50] < 10, peaks  # MB; the answers alone are 5 MB, more in memory
