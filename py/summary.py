@@ -29,6 +29,18 @@ def bootstrap_interval(values: list[float]) -> list[float] | None:
     return [round(float(low), 4), round(float(high), 4)]
 
 
+def score_interval(scores: list[float]) -> list[float] | None:
+    """95% interval of the mean of scores from 0 to 1: the bootstrap's.
+
+    Where all are equal a bootstrap sees no spread at all, and would call 0 of 27 certain. Then it
+    is the exact (Clopper-Pearson) bound on the share of prompts that would score otherwise.
+    """
+    if len(set(scores)) != 1:
+        return bootstrap_interval(scores)
+    score, otherwise = scores[0], 1 - 0.025 ** (1 / len(scores))
+    return [round(score * (1 - otherwise), 4), round(score + (1 - score) * otherwise, 4)]
+
+
 def answered(prompts: list[dict], scale: str) -> list[float]:
     """The scores of the prompts that have an answer; `scale` is "score" or "strict_score"."""
     return [prompt[scale] for prompt in prompts if prompt["score"] is not None]
@@ -67,7 +79,7 @@ def summarize(scored: list[dict], targets: dict) -> dict:
         },
         "overall": mean(overall),
         "strict_overall": mean(answered(scored, "strict_score")),
-        "ci95": bootstrap_interval(overall),
+        "ci95": score_interval(overall),
         "verdict": verdict,
         **({"errors": errors} if errors else {}),
     }

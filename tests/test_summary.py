@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from difference import difference
-from summary import bootstrap_interval, summarize
+from summary import bootstrap_interval, score_interval, summarize
 
 TARGETS = {"overall": 0.8, "categories": {"git": 0.9, "lsp": 0.5}}
 
@@ -71,3 +71,14 @@ def test_prompts_of_different_suites_are_not_paired():
     assert difference(result({"a": 1}), result({"a": 0}, suite="b")) == {"other_suite": True}
     assert difference({"overall": 0.8}, result({"a": 0})) == {}
     assert difference(result({"a": None}), result({"a": 0})) == {}
+
+
+def test_equal_scores_are_not_called_certain():
+    """0 of 27 and 27 of 27: the bounds that tables of the binomial have (12.77%)."""
+    assert score_interval([0.0] * 27) == [0, 0.1277]
+    assert score_interval([1.0] * 27) == [0.8723, 1]
+    assert score_interval([1.0]) == [0.025, 1]
+    low, high = score_interval([0.5] * 27)
+    assert low < 0.5 < high
+    assert score_interval([]) is None
+    assert score_interval([0.0, 1.0]) == bootstrap_interval([0.0, 1.0])
