@@ -17,7 +17,8 @@ SHELL := /bin/bash
 
 # == Config: an experiment is an env file
 # phase40.env has every knob with its reason, and the next experiment is another such file, named by
-# CONFIG. A value on Make's command line wins over the environment, and that over the file.
+# CONFIG. A value on Make's command line wins over the environment, and that over the file. What is
+# named in capitals here and is no key there, bin/config.mk derives from the keys.
 
 include bin/config.mk
 
@@ -28,14 +29,15 @@ include bin/config.mk
 
 include bin/models.mk bin/stages.mk
 
-# Runs a command with its progress bars alive, and keeps what it says in build/logs.
+# Runs a command with its progress bars alive, and keeps what it says in build/logs. ($(HUSH) is for
+# make -s, which wants nothing shown.)
 LOG = bin/python py/logged.py $(if $(QUIET),--quiet)
 
 # == Setup: the same packages everywhere
 # The first target that needs it makes .venv from a lock with hashes. bin/python is its Python, with a
 # fast BLAS in front where mlx's own is slow: on Linux without a GPU. MLX=cuda13 is for NVIDIA's.
 
-setup: $(VENV) $(if $(EMBEDDED),.venv/embedded.installed) ## make .venv from the lock (any target does it by itself)
+setup: $(VENV) $(if $(EMBEDDED),.venv/embedded.installed) ## make .venv from the lock (any target does it too)
 
 .venv/base.installed: py/requirements.lock
 	@bin/setup.sh base
@@ -80,8 +82,8 @@ $(BUILD)/preflight.ok: | $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_
 #
 # Only the last answer of a row counts in the loss (--mask-prompt), as it did then; EXPAND_TURNS=1 makes
 # a row of each answer. py/follow.py runs the command as it stands here, keeps its metrics and
-# stops it when it overfits; py/best.py keeps the checkpoint with the lowest validation loss,
-# which need not be the last.
+# stops it when it overfits; py/best.py keeps the checkpoint with the lowest validation loss, which
+# need not be the last. $(WEIGHTS) fetches the base's from the hub where they are not here yet.
 
 train: $(BUILD)/adapters ## LoRA-train the base model; RESUME=1 goes on with it
 	@bin/stages.sh up-to-date $<
@@ -108,7 +110,8 @@ $(BUILD)/adapters: | $(BUILD)/preflight.ok $(EXPANDED)
 		--steps-per-eval $(STEPS_PER_EVAL) --val-batches $(VAL_BATCHES) --save-every $(SAVE_EVERY) \
 		--steps-per-report $(STEPS_PER_REPORT) $(REPORTED) $(if $(filter 1,$(GRAD_CHECKPOINT)),--grad-checkpoint) \
 		--config $(TRAINING)/lora.yaml --adapter-path $(TRAINING)
-	$(LOG) $(BUILD)/logs/best.log bin/python py/best.py $(TRAINING) $@.tmp $(if $(filter 1,$(KEEP_CHECKPOINTS)),--keep-checkpoints)
+	$(LOG) $(BUILD)/logs/best.log bin/python py/best.py $(TRAINING) $@.tmp \
+		$(if $(filter 1,$(KEEP_CHECKPOINTS)),--keep-checkpoints)
 	@bin/training.sh end $(TRAINING) $(BUILD)/logs $@.tmp
 	@bin/stages.sh finish train $@ $(if $(FUSED),fuse,quantize)
 	@rm -rf $(TRAINING)
@@ -136,7 +139,8 @@ quantize: $(BUILD)/q5 ## quantize the fused model
 	@bin/stages.sh up-to-date $<
 
 # LOW_MEMORY=1 does both steps in one go, for a Mac of 16 GB: the same bits from a third of the memory.
-CONVERT = $(if $(FUSED),-m mlx_lm convert --hf-path $(FUSED) -q,py/fuse_and_quantize.py --model '$(BASE)' --adapter-path $(BUILD)/adapters)
+CONVERT = $(if $(FUSED),-m mlx_lm convert --hf-path $(FUSED) -q,\
+	py/fuse_and_quantize.py --model '$(BASE)' --adapter-path $(BUILD)/adapters)
 
 $(BUILD)/q5: | $(or $(FUSED),$(BUILD)/adapters)
 	@bin/stages.sh begin quantize $@ "$(Q_BITS) bits in groups of $(Q_GROUP_SIZE)"
@@ -160,7 +164,8 @@ $(BUILD)/ladder.json: | $(BUILD)/adapters $(FUSED) $(BUILD)/$(SERVED)
 	$(LOG) $(BUILD)/logs/ladder.log bin/python py/ladder.py --model '$(BASE)' --adapters $(BUILD)/adapters \
 		$(addprefix --fused ,$(FUSED)) --q5 $(BUILD)/$(SERVED) --rows $(LADDER_ROWS) --out $@.tmp
 	@bin/stages.sh finish ladder $@ eval
-	$(if $(filter 1,$(LEAN)),@rm -rf $(BUILD)/fused && echo "LEAN=1: $(BUILD)/fused removed; it is made again when something needs it" $(HUSH))
+	$(if $(filter 1,$(LEAN)),@rm -rf $(BUILD)/fused; \
+		echo "LEAN=1: $(BUILD)/fused removed; it is made again when something needs it" $(HUSH))
 
 # == Evaluate: the suite, over HTTP, from the model that was built
 # A real mlx_lm server is asked for the model by the path it was started with, never by "the first
@@ -172,9 +177,10 @@ EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) \
 	--temperature $(EVAL_TEMPERATURE) --seed $(EVAL_SEED) --max-tokens $(EVAL_MAX_TOKENS) \
 	--concurrency $(EVAL_CONCURRENCY) --timeout $(EVAL_TIMEOUT) --port $(EVAL_PORT)
 # EVAL_URL asks a server that is already running (LM Studio, Ollama, llama.cpp, vLLM) instead.
-ASKED := $(if $(OURS),--model $(BUILD)/q5 --serve $(BUILD)/$(SERVED),--url $(EVAL_URL) $(addprefix --served-model ,$(filter-out none,$(EVAL_MODEL))))
+ASKED := $(if $(OURS),--model $(BUILD)/q5 --serve $(BUILD)/$(SERVED),\
+	--url $(EVAL_URL) $(addprefix --served-model ,$(filter-out none,$(EVAL_MODEL))))
 
-eval: | $(BUILD)/compare.md $(BUILD)/manifest.json $(BUILD)/report.html ## run all of it: from data to the comparison
+eval: | $(BUILD)/compare.md $(BUILD)/manifest.json $(BUILD)/report.html ## run all of it, from data to report
 	@bin/stages.sh up-to-date $(BUILD)/compare.md
 	@echo; cat $(BUILD)/compare.md
 	@echo; echo "With every answer, as a page: $(BUILD)/report.html"
@@ -183,7 +189,8 @@ demo: eval ## all of it here, on an embedded 135M model
 
 $(BUILD)/eval.json: | $(SUITE) $(TARGETS) $(BUILD)/logs $(if $(OURS),$(BUILD)/$(SERVED) $(BUILD)/q5 $(LADDER))
 	@bin/stages.sh begin eval $@ "$(if $(OURS),$(BUILD)/$(SERVED),$(EVAL_URL)) on $(SUITE)"
-	$(LOG) $(BUILD)/logs/eval.log $(EVALUATE) --experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@
+	$(LOG) $(BUILD)/logs/eval.log $(EVALUATE) --experiment $(EXPERIMENT) $(ASKED) \
+		--server-log $(BUILD)/logs/server.log --out $@
 	@bin/stages.sh finish eval $@ compare
 
 # The untuned base by the same code: what the training was worth. BASELINE=base compares with it.
@@ -193,20 +200,17 @@ eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
 $(BUILD)/eval_base.json: | $(SUITE) $(TARGETS) $(BUILD)/logs $(BASE_MADE)
 	@bin/stages.sh begin eval_base $@ "the untuned base $(BASE_MODEL) on $(SUITE)"
 	$(WEIGHTS)
-	$(LOG) $(BUILD)/logs/eval_base.log $(EVALUATE) --experiment base --model '$(BASE)' --server-log $(BUILD)/logs/server_base.log --out $@
+	$(LOG) $(BUILD)/logs/eval_base.log $(EVALUATE) --experiment base --model '$(BASE)' \
+		--server-log $(BUILD)/logs/server_base.log --out $@
 	@bin/stages.sh finish eval_base $@ compare
 
 # == Compare: category by category with what it wants to replace
 # The targets were registered before the first run, so that the verdict cannot be argued with. 27
 # prompts are few: the interval beside the total says how few.
 
-ifeq ($(origin A),command line)
-compare: .venv/base.installed ## the table; A=eval.json B=eval.json sets two side by side
-	@bin/compare.sh '$(A)' '$(or $(B),$(BUILD)/eval.json)' $(TARGETS) changed
-else
-compare: $(BUILD)/compare.md
-	@cat $<
-endif
+SIDE_BY_SIDE := $(filter A,$(ON_COMMAND_LINE))
+compare: $(if $(SIDE_BY_SIDE),.venv/base.installed,$(BUILD)/compare.md) ## the table; A= and B=eval.json: two side by side
+	@$(if $(SIDE_BY_SIDE),bin/compare.sh '$(A)' '$(or $(B),$(BUILD)/eval.json)' $(TARGETS) changed,cat $<)
 
 $(BUILD)/compare.md: | $(BUILD)/eval.json $(LADDER) $(BASELINE_FILE) $(TARGETS)
 	@bin/stages.sh begin compare $@ "$(EXPERIMENT) with $(BASELINE_FILE)"
@@ -250,4 +254,4 @@ MORE := bin/look.mk bin/use.mk bin/sweep.mk bin/rehearse.mk bin/develop.mk
 include $(MORE)
 
 FORCE:
-.PHONY: FORCE setup data preflight train fuse quantize ladder eval eval-base report compare demo clean-build clean help
+.PHONY: FORCE setup data preflight train fuse quantize ladder eval demo eval-base compare report clean-build clean help
