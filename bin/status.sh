@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # What there is and what would be made again, for a person.
 #
-#   bin/status.sh why      each stage: up to date, or what made it stale
+#   bin/status.sh why      each stage: up to date, or what made it stale; on a terminal in 80 columns
 #   bin/status.sh status   each stage with the size and date of its output, and the scores
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+wide=9999 # a pipe gets a line for each stage
+[ ! -t 1 ] || wide=68
 
 stale=" "
 while IFS='|' read -r stage output reason; do
@@ -15,7 +18,7 @@ while IFS='|' read -r stage output reason; do
         reason="up to date; its output is gone, and is made again when something needs it"
     fi
     if [ "$1" = why ]; then
-        printf '%-10s %s\n' "$stage" "$reason"
+        printf '%-10s %s\n' "$stage" "$(fold -s -w "$wide" <<<"$reason" | sed '2,$s/^/           /')"
         continue
     fi
     size=- date=-
