@@ -28,6 +28,7 @@ APPLES = {
     "df": "abgHhIiklmnPt:T:",
     "dirname": "",
     "du": "aHLPcd:hgkI:mnrsx",
+    "fold": "bsw:",
     "head": "0123456789c:n:",
     "ln": "FLPfhinsvw",
     "ls": "1@ABCFGHILOPRSTUWabcdefghiklmnopqrstuvwxy%",
