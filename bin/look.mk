@@ -1,7 +1,7 @@
 # == Look: what there is, what would run, and whether it is what it was
 # None of these builds anything, but reproduce and plot.
 
-plan: | $(BUILD)/logs $(BASE_MADE) ## what make eval would do, how long and how large
+plan: | $(BUILD)/logs $(EMBEDDED) ## what make eval would do, how long and how large
 	@set -o pipefail; $(MAKE) --no-print-directory --dry-run eval | sed -n 's/^bin\/stages.sh begin \([a-z0-9_]*\) .*/\1/p' \
 		| bin/python py/plan.py --config $(CONFIG)
 

@@ -1,6 +1,7 @@
 """Models of a hub: resolved once, only the files that are needed, one line when it fails."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -153,24 +154,13 @@ def test_a_note_of_another_model_is_not_used(tiny_config, tmp_path):
         model_folder(settings, "BASE_MODEL")
 
 
-def test_a_plan_needs_no_hub_where_the_shape_is_known(tmp_path):
-    """`make plan` of the real run, with nothing downloaded."""
-    command = [ROOT / "bin/python", ROOT / "py/plan.py", "--config", ROOT / "phase40.env"]
-    environment = clean_environment() | {
-        "HF_HOME": str(tmp_path),
-        "BUILD": str(tmp_path / "build"),
-        "DATA": "data/demo",
-        "TRAIN_ROWS": "401",
-    }
-    run = subprocess.run(
-        list(map(str, command)),
-        env=environment,
-        input="",
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=60,
-    )
+def test_a_plan_needs_no_hub_where_the_shape_is_known(tmp_path, make):
+    """`make plan` of the real run, with nothing downloaded: it asks nobody and makes nothing."""
+    words = [f"BUILD={tmp_path}/build", "DATA=data/demo", "TRAIN_ROWS=401", "EPOCHS=7.98"]
+    offline = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    run = make("plan", *words, **offline)
     assert run.returncode == 0, run.stderr
+    assert not (tmp_path / "build/made").exists() and "== " not in run.stdout
+    assert re.search(r"^  preflight +yes ", run.stdout, re.MULTILINE)
     assert "download    4.6 GB to come from the hub" in run.stdout
     assert "9.699M" in run.stdout and "44.44%" in run.stdout
