@@ -33,8 +33,12 @@ HOSTS ?= none
 
 # The short flags that make was called with.
 # portable: MAKEFLAGS of Make 4 is "ns --no-print-directory", of 3.81 " --no-print-directory -n -s".
-SHORT_FLAGS := $(filter-out --% -I%,$(filter -%,$(MAKEFLAGS)) $(filter-out -% %=%,$(firstword $(MAKEFLAGS))))
+FLAGS := $(filter-out $(MAKEOVERRIDES),$(MAKEFLAGS))
+SHORT_FLAGS := $(filter-out --% -I% -O%,$(filter -%,$(FLAGS)) $(filter-out -% %=%,$(firstword $(FLAGS))))
 DRY_RUN := $(findstring n,$(SHORT_FLAGS))
+# These would take for made what failed, or what nobody made.
+$(if $(findstring i,$(SHORT_FLAGS)),$(error make -i would take a stage that failed for made; make -k goes on with what does not need it))
+$(if $(findstring t,$(SHORT_FLAGS)),$(error make -t would put empty files where models belong; leave it out))
 # With -s the stages say nothing, but for what is wrong.
 export QUIET := $(findstring s,$(SHORT_FLAGS))
 HUSH := $(if $(QUIET),>/dev/null)

@@ -118,6 +118,21 @@ def test_command_line_wins_over_environment_wins_over_file(make):
     assert "--seed 7 " in command
 
 
+@pytest.mark.parametrize("flag", ["-i", "-t", "--ignore-errors", "-ki"])
+def test_flags_that_would_call_made_what_failed_are_refused(tmp_path, make, flag):
+    run = make(flag, "preflight", f"BUILD={tmp_path}/build")
+    assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)
+    assert "make -i would" in run.stderr or "make -t would" in run.stderr
+    assert not (tmp_path / "build").exists()
+
+
+def test_flags_that_only_look_like_those_are_not(make):
+    option = ["PYTEST=tests/test_score.py -kinterval -vist"]  # pytest's, not make's
+    for flags in (["-k"], ["-j2"], ["-Otarget"], ["-I", "tests"], option):
+        run = make("-n", *flags, "preflight", "CONFIG=demo.env")
+        assert run.returncode == 0, (flags, run.stderr)
+
+
 def test_demo_is_eval_with_the_demo_config(make):
     assert make("-n", "demo").stdout == make("-n", "eval", "CONFIG=demo.env").stdout
 
