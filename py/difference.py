@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from files import read_json
-from summary import bootstrap_interval, mean
+from summary import mean, score_interval
 
 
 def scores_of(result: dict) -> dict[str, float]:
@@ -34,7 +34,7 @@ def difference(before: dict, after: dict) -> dict:
     return {
         "n": len(gains),
         "difference": mean([*gains.values()]),
-        "ci95": bootstrap_interval([*gains.values()]),
+        "ci95": score_interval([*gains.values()], lowest=-1),
         "changed": [
             {"id": id, "before": first[id], "after": second[id]} for id in gains if gains[id]
         ],

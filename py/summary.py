@@ -29,8 +29,8 @@ def bootstrap_interval(values: list[float]) -> list[float] | None:
     return [round(float(low), 4), round(float(high), 4)]
 
 
-def score_interval(scores: list[float]) -> list[float] | None:
-    """95% interval of the mean of scores from 0 to 1: the bootstrap's.
+def score_interval(scores: list[float], lowest: float = 0) -> list[float] | None:
+    """95% interval of the mean of scores from `lowest` to 1: the bootstrap's.
 
     Where all are equal a bootstrap sees no spread at all, and would call 0 of 27 certain. Then it
     is the exact (Clopper-Pearson) bound on the share of prompts that would score otherwise.
@@ -38,7 +38,8 @@ def score_interval(scores: list[float]) -> list[float] | None:
     if len(set(scores)) != 1:
         return bootstrap_interval(scores)
     score, otherwise = scores[0], 1 - 0.025 ** (1 / len(scores))
-    return [round(score * (1 - otherwise), 4), round(score + (1 - score) * otherwise, 4)]
+    low, high = score + (lowest - score) * otherwise, score + (1 - score) * otherwise
+    return [round(low, 4), round(high, 4)]
 
 
 def answered(prompts: list[dict], scale: str) -> list[float]:

@@ -73,7 +73,7 @@ def test_prompts_of_different_suites_are_not_paired():
     assert difference(result({"a": None}), result({"a": 0})) == {}
 
 
-def test_equal_scores_are_not_called_certain():
+def test_equal_scores_and_equal_gains_are_not_called_certain():
     """0 of 27 and 27 of 27: the bounds that tables of the binomial have (12.77%)."""
     assert score_interval([0.0] * 27) == [0, 0.1277]
     assert score_interval([1.0] * 27) == [0.8723, 1]
@@ -81,4 +81,8 @@ def test_equal_scores_are_not_called_certain():
     low, high = score_interval([0.5] * 27)
     assert low < 0.5 < high
     assert score_interval([]) is None
+    same = {str(n): 1.0 for n in range(27)}
+    assert difference(result(same), result(same))["ci95"] == [-0.1277, 0.1277]
+    worse = dict.fromkeys(same, 0.0)
+    assert difference(result(worse), result(same))["ci95"] == [0.7446, 1]
     assert score_interval([0.0, 1.0]) == bootstrap_interval([0.0, 1.0])
