@@ -29,8 +29,7 @@ include bin/config.mk
 
 include bin/models.mk bin/stages.mk
 
-# Runs a command with its progress bars alive, and keeps what it says in build/logs. ($(HUSH) is for
-# make -s, which wants nothing shown.)
+# Runs a command with its progress bars alive, and keeps what it says in build/logs. $(HUSH) is for make -s.
 LOG = bin/python py/logged.py $(if $(QUIET),--quiet)
 
 # == Setup: the same packages everywhere
@@ -208,9 +207,8 @@ $(BUILD)/eval_base.json: | $(SUITE) $(TARGETS) $(BUILD)/logs $(BASE_MADE)
 # The targets were registered before the first run, so that the verdict cannot be argued with. 27
 # prompts are few: the interval beside the total says how few.
 
-SIDE_BY_SIDE := $(filter A,$(ON_COMMAND_LINE))
 compare: $(if $(SIDE_BY_SIDE),.venv/base.installed,$(BUILD)/compare.md) ## the table; A= and B=eval.json: two side by side
-	@$(if $(SIDE_BY_SIDE),bin/compare.sh '$(A)' '$(or $(B),$(BUILD)/eval.json)' $(TARGETS) changed,cat $<)
+	@$(if $(SIDE_BY_SIDE),bin/compare.sh '$(A)' '$(or $(if $(filter B,$(ON_COMMAND_LINE)),$(B)),$(BUILD)/eval.json)' $(TARGETS) changed,cat $<)
 
 $(BUILD)/compare.md: | $(BUILD)/eval.json $(LADDER) $(BASELINE_FILE) $(TARGETS)
 	@bin/stages.sh begin compare $@ "$(EXPERIMENT) with $(BASELINE_FILE)"

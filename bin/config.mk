@@ -21,13 +21,17 @@ $(foreach key,$(KEYS),$(if $(word 2,$($(key))),$(error $(key)=$($(key)): a value
 
 # What a command may be given beside the keys: of one goal, or of one run.
 OPTIONS := CONFIG PYTHON3 PYTEST A B SEEDS TEMPERATURES TRAIN_SEEDS RESUME WORKERS HOSTS LEAN ADAPTERS MLX REPO
-ON_COMMAND_LINE := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
+# A space within a value is written "\ " there.
+ON_COMMAND_LINE := $(foreach word,$(subst \ ,,$(MAKEOVERRIDES)),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 ifneq ($(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)),)
 $(error $(filter-out $(KEYS) $(OPTIONS),$(ON_COMMAND_LINE)): unknown key (phase40.env lists the keys there are))
 endif
 $(foreach option,RESUME LEAN,$(if $(filter-out 0 1,$($(option))),$(error $(option)=$($(option)): expected 1 or 0)))
 $(if $(filter-out cuda12 cuda13,$(MLX)),$(error MLX=$(MLX): expected cuda13 or cuda12, or nothing for a Mac or a CPU))
 $(if $(filter ladder,$(MAKECMDGOALS)),$(if $(filter -1,$(LADDER_ROWS)),$(error LADDER_ROWS=-1 leaves the ladder out: give it rows (0 takes all))))
+SIDE_BY_SIDE := $(filter A,$(ON_COMMAND_LINE))
+$(if $(filter B,$(ON_COMMAND_LINE)),$(if $(SIDE_BY_SIDE),,$(error B=$(B) is compared with A=, which is missing)))
+$(if $(findstring ',$(if $(SIDE_BY_SIDE),$(A)$(B))),$(error A and B cannot have a quote in them))
 WORKERS ?= 1
 HOSTS ?= none
 

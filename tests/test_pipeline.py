@@ -5,6 +5,7 @@ import html
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -208,6 +209,16 @@ def test_any_two_results_can_be_set_side_by_side(built, make, tmp_path):
     assert "No prompt's score changed." in run.stdout
     run = make("compare", f"CONFIG={config}", "A=nowhere.json")
     assert run.returncode == 2 and "compare: nowhere.json: no such file" in run.stderr
+    run = make("compare", f"CONFIG={config}", f"B={build}/eval.json")
+    assert run.returncode == 2 and "A=, which is missing" in run.stderr
+    (tmp_path / "an old").mkdir()
+    shutil.copy(build / "eval.json", tmp_path / "an old/a=1.json")
+    words = ["compare", f"CONFIG={config}", f"A={tmp_path}/an old/a=1.json", f"BUILD={tmp_path}/b"]
+    run = make(*words, f"B={build}/eval.json")
+    assert run.returncode == 0, run.stderr
+    assert not (tmp_path / "b").exists()  # two files are read, no build folder
+    run = make(*words[:-1], B="nowhere.json")  # B of the environment is somebody else's
+    assert run.returncode == 0, run.stderr
 
 
 def test_sweep_tabulates_draws_and_their_spread(built, make):
