@@ -17,7 +17,7 @@ case $repo in
 */*) ;;
 *) stop "REPO=$repo: expected org/name: make upload REPO=you/model" ;;
 esac
-[ -f "$model/README.md" ] || stop "$model: no model here; make eval makes it"
+[ -f "$model/README.md" ] || stop "$model: no model here; make quantize${AS_ASKED:+ }${AS_ASKED:-} makes it"
 
 echo "To ${HF_ENDPOINT:-https://huggingface.co}/$repo (made there, private, if there is none yet):"
 for file in "$model"/*; do

@@ -355,6 +355,9 @@ def test_nothing_is_remade_after_clean_build(built, make):
     try:
         assert stages(make("-n", "eval", f"CONFIG={config}").stdout) == []
         assert stages(make("-n", "quantize", f"CONFIG={config}").stdout) == ["fuse", "quantize"]
+        missing = make("chat", f"CONFIG={config}").stderr.splitlines()[0]
+        advised = missing.partition("no model here; make ")[2].removesuffix(" makes it").split()
+        assert stages(make("-n", *advised).stdout)[:2] == ["fuse", "quantize"], missing
     finally:
         for model in models:
             (hidden / model.name).rename(model)
