@@ -23,12 +23,21 @@ real=$(cd "$build" && pwd -P)
 # The repository, the home folder and every folder above them are nobody's build folder.
 case "$(pwd -P)/" in "$real"/*) stop "BUILD=$build holds this repository; refusing" ;; esac
 case "$(cd ~ && pwd -P)/" in "$real"/*) stop "BUILD=$build holds the home folder; refusing" ;; esac
-[ -f "$build/.phase40-build" ] || stop "BUILD=$build was not made by this recipe (no .phase40-build); refusing"
-
 models="rehearsal base data adapters.training fused q5 q5-float32 base.tmp adapters.tmp data.tmp fused.tmp q5.tmp q5-float32.tmp logs/empty_hub_cache empty_hub_cache"
 results="adopted base_model.json reference_model.json sweep reproduce adapters curves.svg curves.png ladder.json preflight.ok preflight.json eval.json eval.answers.jsonl eval_base.answers.jsonl eval.incomplete.json eval_base.incomplete.json eval_base.json compare.md report.html report.md made manifest.json logs .phase40-build"
 names=$models
 [ "$what" = models ] || names="$models $results"
+
+if [ ! -f "$build/.phase40-build" ]; then
+    for name in $models $results; do
+        [ ! -e "$build/$name" ] ||
+            stop "BUILD=$build was not made by this recipe (no .phase40-build); refusing"
+    done
+    [ ! -L "$build/.lock" ] || rm -f "$build/.lock" # of this very make
+    rmdir "$build" 2>/dev/null || true
+    echo "clean: $build has nothing of this recipe; nothing to free"
+    exit 0
+fi
 
 freed=0
 for name in $names; do

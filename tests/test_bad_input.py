@@ -107,6 +107,18 @@ def test_clean_leaves_what_the_recipe_did_not_make(tmp_path, place):
     assert len(list(tmp_path.rglob("mine"))) == 4
 
 
+def test_clean_of_nothing_is_no_mistake_and_leaves_nothing(tmp_path, make):
+    config = write_config(tmp_path / "x.env", BUILD=tmp_path / "build")
+    run = make("clean", f"CONFIG={config}")
+    assert run.returncode == 0 and "nothing to free" in run.stdout, run.stderr
+    assert not (tmp_path / "build").exists()
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/mine").write_text("mine")
+    run = make("clean", f"CONFIG={config}")
+    assert run.returncode == 0 and "nothing to free" in run.stdout, run.stderr
+    assert [path.name for path in (tmp_path / "build").iterdir()] == ["mine"]
+
+
 def evaluate_arguments(folder, model):
     return [
         *("--model", model, "--suite", ROOT / "data/suite.json"),
