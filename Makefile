@@ -163,7 +163,7 @@ $(BUILD)/ladder.json: | $(BUILD)/adapters $(FUSED) $(BUILD)/$(SERVED)
 	$(LOG) $(BUILD)/logs/ladder.log bin/python py/ladder.py --model '$(BASE)' --adapters $(BUILD)/adapters \
 		$(addprefix --fused ,$(FUSED)) --q5 $(BUILD)/$(SERVED) --rows $(LADDER_ROWS) --out $@.tmp
 	@bin/stages.sh finish ladder $@ eval
-	$(if $(filter 1,$(LEAN)),@rm -rf $(BUILD)/fused; \
+	$(if $(filter 1,$(LEAN)),@rm -rf $(BUILD)/fused && \
 		echo "LEAN=1: $(BUILD)/fused removed; it is made again when something needs it" $(HUSH))
 
 # == Evaluate: the suite, over HTTP, from the model that was built
@@ -201,7 +201,7 @@ $(BUILD)/eval_base.json: | $(SUITE) $(TARGETS) $(BUILD)/logs $(BASE_MADE)
 	$(WEIGHTS)
 	$(LOG) $(BUILD)/logs/eval_base.log $(EVALUATE) --experiment base --model '$(BASE)' \
 		--server-log $(BUILD)/logs/server_base.log --out $@
-	@bin/stages.sh finish eval_base $@ compare
+	@bin/stages.sh finish eval_base $@ "compare BASELINE=base"
 
 # == Compare: category by category with what it wants to replace
 # The targets were registered before the first run, so that the verdict cannot be argued with. 27

@@ -235,7 +235,8 @@ def test_sweep_tabulates_draws_and_their_spread(built, make):
     assert (settings["seed"], settings["temperature"]) == (1, 0.7)
     table = [line.split() for line in run.stdout.splitlines()]
     assert ["0.7", "2", "0%", "0%", "0%"] in table
-    assert make("sweep", f"CONFIG={config}", "SEEDS=0 1", "TEMPERATURES=0 0.7").returncode == 0
+    again = make("sweep", f"CONFIG={config}", "SEEDS=0 1", "TEMPERATURES=0 0.7")
+    assert again.returncode == 0 and stages(again.stdout) == []  # no draw is asked twice
 
 
 def test_serve_says_how_to_talk_to_it_and_answers(built, make):
