@@ -88,7 +88,11 @@ begin)
         ;;
     esac
     # These put their output in place themselves: from here on it may be of the old making or the new.
-    case $stage in preflight | eval | eval_base | sweep) rm -f "$stamp" ;; esac
+    case $stage in
+    preflight | eval | eval_base) rm -f "$stamp" ;;
+    # One note for all draws: those of other settings go with it, those of these stay when one more is drawn.
+    sweep) cmp -s "$stamp" "$stamp.new" || rm -f "$stamp" "$(dirname "$out")"/seed-*.json ;;
+    esac
     ;;
 finish)
     if [ -e "$out.tmp" ]; then

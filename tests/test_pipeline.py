@@ -237,6 +237,15 @@ def test_sweep_tabulates_draws_and_their_spread(built, make):
     assert ["0.7", "2", "0%", "0%", "0%"] in table
     again = make("sweep", f"CONFIG={config}", "SEEDS=0 1", "TEMPERATURES=0 0.7")
     assert again.returncode == 0 and stages(again.stdout) == []  # no draw is asked twice
+    # A draw of other settings is none of these, also where only the other draw was asked again.
+    words = ["sweep", f"CONFIG={config}", "TEMPERATURES=0.7", "EVAL_MAX_TOKENS=9"]
+    assert stages(make(*words, "SEEDS=0").stdout) == ["sweep"]
+    both = make(*words, "SEEDS=0 1")
+    assert stages(both.stdout) == ["sweep"] and "with seed 1-" in both.stdout
+    limits = {
+        json.loads(p.read_text())["settings"]["max_tokens"] for p in build.glob("sweep/s*.json")
+    }
+    assert limits == {9}
 
 
 def test_serve_says_how_to_talk_to_it_and_answers(built, make):
