@@ -30,8 +30,8 @@ $build[0] as $b | $baseline[0] as $base | $targets[0].targets as $t
   (if $b.server.kind == "openai" then "Answered by \($b.model.served_id) at \($b.model.path)." else empty end),
   (if $base.errors then "**The baseline lacks \($base.errors) answers.**" else empty end),
   (if $difference.other_suite then "**Not the same suite**: the totals can be compared, the prompts cannot." else empty end),
-  (if $difference.n then "Difference to \($base.experiment), prompt by prompt: \($difference.difference | points) points, 95%"
-     + " interval \($difference.ci95[0] | points) to \($difference.ci95[1] | points) (\($difference.n) prompts)." else empty end),
+  (if $difference.n then "Difference to \($base.experiment), prompt by prompt: \($difference.difference | points) points,"
+     + "\n95% interval \($difference.ci95[0] | points) to \($difference.ci95[1] | points) (\($difference.n) prompts)." else empty end),
   (if $list == "" then empty
    elif ($difference.changed // []) == [] then "\nNo prompt\u0027s score changed."
    else "\nChanged:\n", ($difference.changed[] | "- \(.id): \(.before * 100 | round / 100) -> \(.after * 100 | round / 100)") end)

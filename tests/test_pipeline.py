@@ -202,7 +202,7 @@ def test_any_two_results_can_be_set_side_by_side(built, make, tmp_path):
     run = make("compare", f"CONFIG={config}", f"A={build}/eval.json", f"B={tmp_path}/better.json")
     assert run.returncode == 0, run.stderr
     assert (
-        "Difference to tiny, prompt by prompt: +25 points, 95% interval 0 to +75 (4" in run.stdout
+        "Difference to tiny, prompt by prompt: +25 points,\n95% interval 0 to +75 (4" in run.stdout
     )
     assert "- text-02: 0 -> 1" in run.stdout
     run = make("compare", f"CONFIG={config}", f"A={build}/eval.json")
