@@ -207,8 +207,8 @@ $(BUILD)/eval_base.json: | $(SUITE) $(TARGETS) $(BUILD)/logs $(BASE_MADE)
 # The targets were registered before the first run, so that the verdict cannot be argued with. 27
 # prompts are few: the interval beside the total says how few.
 
-compare: $(if $(SIDE_BY_SIDE),.venv/base.installed,$(BUILD)/compare.md) ## the table; A= and B=eval.json: two side by side
-	@$(if $(SIDE_BY_SIDE),bin/compare.sh '$(A)' '$(or $(if $(filter B,$(ON_COMMAND_LINE)),$(B)),$(BUILD)/eval.json)' $(TARGETS) changed,cat $<)
+compare: $(if $(SIDE_BY_SIDE),.venv/base.installed,$(BUILD)/compare.md) ## the table; A=eval.json B=eval.json: side by side
+	@$(if $(SIDE_BY_SIDE),bin/compare.sh $(SIDE_BY_SIDE) $(TARGETS) changed,cat $<)
 
 $(BUILD)/compare.md: | $(BUILD)/eval.json $(LADDER) $(BASELINE_FILE) $(TARGETS)
 	@bin/stages.sh begin compare $@ "$(EXPERIMENT) with $(BASELINE_FILE)"

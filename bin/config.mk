@@ -29,9 +29,11 @@ endif
 $(foreach option,RESUME LEAN,$(if $(filter-out 0 1,$($(option))),$(error $(option)=$($(option)): expected 1 or 0)))
 $(if $(filter-out cuda12 cuda13,$(MLX)),$(error MLX=$(MLX): expected cuda13 or cuda12, or nothing for a Mac or a CPU))
 $(if $(filter ladder,$(MAKECMDGOALS)),$(if $(filter -1,$(LADDER_ROWS)),$(error LADDER_ROWS=-1 leaves the ladder out: give it rows (0 takes all))))
-SIDE_BY_SIDE := $(filter A,$(ON_COMMAND_LINE))
+# The two files of make compare A= B=; without B the result here.
+OTHER := $(if $(filter B,$(ON_COMMAND_LINE)),$(B),$(BUILD)/eval.json)
+SIDE_BY_SIDE := $(if $(filter A,$(ON_COMMAND_LINE)),'$(A)' '$(OTHER)')
 $(if $(filter B,$(ON_COMMAND_LINE)),$(if $(SIDE_BY_SIDE),,$(error B=$(B) is compared with A=, which is missing)))
-$(if $(findstring ',$(if $(SIDE_BY_SIDE),$(A)$(B))),$(error A and B cannot have a quote in them))
+$(if $(findstring ',$(if $(SIDE_BY_SIDE),$(A)$(OTHER))),$(error A and B cannot have a quote in them))
 WORKERS ?= 1
 HOSTS ?= none
 
