@@ -3,7 +3,9 @@
 # Phase 33b taught a 30B mixture of experts to call 26 tools; it scores 82.4% on 27 prompts and fills
 # 17 GB. Qwen3-8B is of the same family: the same tokenizer, so the same rows teach it unchanged, and
 # at 5 bits it takes 5.6 GB beside whatever else is running. Here it is trained on those rows, asked
-# those prompts, and set beside the 30B model category by category. Only the model differs.
+# those prompts, and set beside the 30B model category by category. Only the model differs, and how
+# many of its layers are trained. A first run of this, by hand, scored 18.5%: each check below is a
+# way in which such a run has gone wrong.
 #
 #   data + tokenizers -> preflight.ok -> adapters -> fused -> q5 -> eval.json -> compare.md -> report.html
 #
@@ -17,15 +19,14 @@ SHELL := /bin/bash
 
 # == Config: an experiment is an env file
 # phase40.env has every knob with its reason, and the next experiment is another such file, named by
-# CONFIG. A value on Make's command line wins over the environment, and that over the file. What is
-# named in capitals here and is no key there, bin/config.mk derives from the keys.
+# CONFIG. A value on Make's command line wins over the environment, and that over the file. Other
+# names in capitals are derived from the keys in bin/config.mk.
 
 include bin/config.mk
 
-# A stage is made again when a setting, a file or a stage that it reads has changed: by content, not
-# by date, so that what it needs stands behind a bar (|). bin/stages.mk says what each one reads,
-# `make why` what has changed. A stage writes to $@.tmp, and `finish` moves that into place: what
-# has its final name is whole.
+# A stage is made again when a setting, a file or a stage that it reads has changed. Make would compare
+# dates; the bar (|) switches that off, and bin/stages.mk compares contents (`make why` says which). A
+# stage writes to $@.tmp, and `finish` moves that into place: what has its final name is whole.
 
 include bin/models.mk bin/stages.mk
 
@@ -74,10 +75,10 @@ $(BUILD)/preflight.ok: | $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUM_
 	@bin/stages.sh finish preflight $@ train
 
 # == Train: LoRA on the last 16 of 36 layers
-# The 30B model had adapters on 8 of its 48 layers, where routing to experts did the work. In a dense
-# model every parameter is active on every token, and coverage must do it: 16 of 36 are 44%.
-# 800 iterations of 4 rows are the 2.76 epochs of Phase 33b, and its learning rate did not diverge:
-# one change at a time, and the model is that change.
+# The 30B model had adapters on 8 of its 48 layers: choosing among its experts did the work. A dense
+# model has no experts to choose among, so more of its layers must learn the tools: 16 of 36, 44%.
+# 800 iterations of 4 rows are the 2.76 epochs of Phase 33b, and its learning rate, 1e-4, did not
+# diverge: what need not change is left alone, so that the model explains the difference.
 #
 # Only the last answer of a row counts in the loss (--mask-prompt), as it did then; EXPAND_TURNS=1 makes
 # a row of each answer. py/follow.py runs the command as it stands here, keeps its metrics and
@@ -131,8 +132,9 @@ $(BUILD)/fused: | $(BUILD)/adapters
 	@bin/stages.sh finish fuse $@ quantize
 
 # == Quantize: 5 bits, small enough to live beside an inference server
-# The grid of 4 bits has rounded adapters away; that of 5 keeps them. py/publish.py gives q5 the tool
-# parser that keeps its calls, the prompt format it was trained with, and a model card.
+# 4 bits have rounded adapters away; 5 leave a margin, and the ladder below says what they keep.
+# py/publish.py gives q5 the tool parser that keeps its calls, the prompt format it was trained with,
+# and a model card.
 
 quantize: $(BUILD)/q5 ## quantize the fused model
 	@bin/stages.sh up-to-date $<

@@ -23,8 +23,8 @@ real=$(cd "$build" && pwd -P)
 # The repository, the home folder and every folder above them are nobody's build folder.
 case "$(pwd -P)/" in "$real"/*) stop "BUILD=$build holds this repository; refusing" ;; esac
 case "$(cd ~ && pwd -P)/" in "$real"/*) stop "BUILD=$build holds the home folder; refusing" ;; esac
-models="rehearsal base data adapters.training fused q5 q5-float32 base.tmp adapters.tmp data.tmp fused.tmp q5.tmp q5-float32.tmp logs/empty_hub_cache empty_hub_cache"
-results="adopted base_model.json reference_model.json sweep reproduce adapters curves.svg curves.png ladder.json preflight.ok preflight.json eval.json eval.answers.jsonl eval_base.answers.jsonl eval.incomplete.json eval_base.incomplete.json eval_base.json compare.md report.html report.md made manifest.json logs .phase40-build"
+models="rehearsal base data fused q5 q5-float32 base.tmp adapters.tmp data.tmp fused.tmp q5.tmp q5-float32.tmp logs/empty_hub_cache empty_hub_cache"
+results="adopted adapters.training base_model.json reference_model.json sweep reproduce adapters curves.svg curves.png ladder.json preflight.ok preflight.json eval.json eval.answers.jsonl eval_base.answers.jsonl eval.incomplete.json eval_base.incomplete.json eval_base.json compare.md report.html report.md made manifest.json logs .phase40-build"
 names=$models
 [ "$what" = models ] || names="$models $results"
 

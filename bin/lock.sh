@@ -3,12 +3,13 @@
 #
 #   bin/lock.sh BUILD PID   takes the lock for the make with that PID; silent when that is done,
 #                           else prints one line that says why not
+#   bin/lock.sh BUILD       only looks: that line while a make is at work there
 #
 # The lock is a symbolic link whose text names the holder, PID@HOST: making one is atomic everywhere, and
 # macOS has no flock. It is never given back: a make that has ended counts no more.
 set -u
 # portable: a Mac's uname -n changes with the network that it is in; the name scutil gives stays.
-build=$1 me=$2@$(scutil --get LocalHostName 2>/dev/null || uname -n)
+build=$1 me=${2:-}@$(scutil --get LocalHostName 2>/dev/null || uname -n)
 lock=$build/.lock
 
 { mkdir -p "$build" && [ -w "$build" ]; } 2>/dev/null || {
@@ -35,6 +36,10 @@ held() { # says who holds the lock, if that make is alive or, on another machine
         "with BUILD= (if it is at work no more, remove $lock)"
 }
 
+[ -n "${2:-}" ] || {
+    held
+    exit 0
+}
 [ "$(readlink "$lock")" != "$me" ] || exit 0
 if ln -s "$me" "$lock" 2>/dev/null || held; then exit; fi
 # The holder is gone. Whoever makes this folder takes over, and looks again: another may have.

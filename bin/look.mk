@@ -1,5 +1,5 @@
 # == Look: what there is, what would run, and whether it is what it was
-# None of these builds anything, but reproduce and plot.
+# None of these builds anything, but reproduce.
 
 plan: | $(BUILD)/logs $(EMBEDDED) ## what make eval would do, how long and how large
 	@set -o pipefail; $(MAKE) --no-print-directory --dry-run eval | sed -n 's/^bin\/stages.sh begin \([a-z0-9_]*\) .*/\1/p' \
@@ -15,10 +15,8 @@ gate: ## fail unless the last verdict is pass; builds nothing
 	@[ -f $(BUILD)/eval.json ] || { echo "$(BUILD)/eval.json: no such file; make eval makes it" >&2; exit 2; }
 	@jq --exit-status --raw-output '"verdict: \(.verdict)", .verdict == "pass"' $(BUILD)/eval.json | head -1; exit $${PIPESTATUS[0]}
 
-plot: $(BUILD)/curves.svg ## the loss curves as build/curves.svg and .png
-
-$(BUILD)/curves.svg: FORCE | $(BUILD)/adapters .venv/plot.installed
-	@bin/python py/plot.py $(BUILD)/adapters --out $(basename $@)
+plot: .venv/plot.installed ## the loss curves as build/curves.svg and .png
+	@bin/python py/plot.py $(BUILD)/adapters --out $(BUILD)/curves
 
 verify: ## read every file that the manifest names: what differs?
 	@bin/python py/manifest.py verify --build $(BUILD)

@@ -77,7 +77,7 @@ export BUILD_FOLDER := $(BUILD)
 # Goals that only look need not know what is stale, and take no lock; who serves a model takes it
 # when something has to be built (bin/stages.sh begin).
 export MAKE_PID := $(shell echo $$PPID)
-LOOKING := $(if $(SIDE_BY_SIDE),compare) help setup data chat upload lint test test-faults lock gate why status verify bench-%
+LOOKING := $(if $(SIDE_BY_SIDE),compare) help plot setup data chat upload lint test test-faults lock gate why status verify bench-%
 ifneq ($(filter-out $(LOOKING),$(MAKECMDGOALS)),)
 ifneq ($(if $(DRY_RUN),,$(filter-out serve plan,$(MAKECMDGOALS))),)
 LOCKED := $(shell bin/lock.sh '$(BUILD)' $(MAKE_PID))

@@ -44,5 +44,9 @@ for result in eval eval_base; do
     fi
 done
 if [ -e "$BUILD_FOLDER/adapters.training/inputs.json" ]; then
-    echo "A training was interrupted: make train RESUME=1, with the settings it had, goes on with it."
+    if [ -n "$(bin/lock.sh "$BUILD_FOLDER")" ]; then
+        echo "A training is under way."
+    else
+        echo "A training was interrupted: make train RESUME=1${AS_ASKED:+ $AS_ASKED} goes on with it."
+    fi
 fi

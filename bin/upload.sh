@@ -33,7 +33,7 @@ case $answer in
 y | Y | yes) ;;
 *)
     echo "Nothing was uploaded."
-    exit 1
+    exit 0
     ;;
 esac
 HF_HUB_OFFLINE=0 exec bin/python -m huggingface_hub.cli.hf upload "$repo" "$model" --private

@@ -86,7 +86,11 @@ def check_tools(rows, suite: dict, tools: set[str]) -> list[dict]:
     asked = {prompt["expected_tool"] for prompt in suite["prompts"]}
     asked |= tools & {word for p in suite["prompts"] if p["multi"] for word in p["keywords"]}
     ordered = sorted(asked, key=lambda tool: (calls[tool], tool))
-    few = [f"{tool}: {calls[tool]} calls" for tool in ordered if calls[tool] < RARE]
+    few = [
+        f"{tool}: {f'{calls[tool]} calls' if tool in tools else 'not one of TOOLS'}"
+        for tool in ordered
+        if calls[tool] < RARE
+    ]
     fewest = ", ".join(f"{tool} {calls[tool]}" for tool in ordered[:3])
     system = suite["system"]
     named = {tool for tool in tools if tool in system} | {*FUNCTION.findall(system)}
@@ -99,7 +103,8 @@ def check_tools(rows, suite: dict, tools: set[str]) -> list[dict]:
             some(few) + f"; the other {len(asked) - len(few)} of {len(asked)} have {RARE} or more"
             if few
             else f"{len(asked)} tools, fewest calls: {fewest}",
-            "add rows that call these tools, or expect their prompts to fail",
+            "add rows that call these tools (or mend a name in the suite), else expect their"
+            " prompts to fail",
         ),
         finding(
             "data.unused_tools",
@@ -228,7 +233,7 @@ def check_masked_calls(rows, tags: tuple[str, str], facts: dict) -> tuple[list[d
             f"{untrained:,} of {with_calls:,} rows with a call have it in an earlier turn only,"
             f" outside the loss ({masked:,} of {calls:,} calls); {supervised}"
             if masked
-            else f"all {calls:,}; {supervised}",
+            else f"all {calls:,} calls are in the loss; {supervised}",
             "EXPAND_TURNS=1 makes a row of each assistant turn, so that every call is trained;"
             " EPOCHS or ITERS then follow the new count of rows",
         )

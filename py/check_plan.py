@@ -70,11 +70,12 @@ def check_arithmetic(settings: dict, rows: int, model: dict) -> tuple[list[dict]
     ] + [
         finding(
             "plan.checkpoints",
-            "ok" if every == save else "warn",
+            "ok" if every == save <= iters else "warn",
             "a checkpoint for each validation loss",
             f"validates every {every} iterations, saves every {save}:"
             f" {iters // every} losses, {iters // save} checkpoints",
-            f"set SAVE_EVERY={every}, so that every loss has its weights",
+            f"set STEPS_PER_EVAL={min(every, iters)} SAVE_EVERY={min(every, iters)}, so that every"
+            " loss has its weights",
         ),
         finding(
             "plan.validation",

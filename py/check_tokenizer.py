@@ -16,7 +16,8 @@ from finding import finding, some
 
 FIX = (
     "trained like this a model learns nothing (Phase 25: 0%); choose a BASE_MODEL with"
-    " REFERENCE_MODEL's tokenizer, or fetch the files of both again if they were edited"
+    " REFERENCE_MODEL's tokenizer, or fetch the files of both again if they were edited;"
+    " SPECIAL_TOKENS lists the tokens that the rows need"
 )
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 MISSING = "missing"

@@ -60,8 +60,14 @@ def judge(losses: dict) -> tuple[dict, list[str], str | None]:
     if kept.get("fused", 1) < VANISHED:
         share = f"fused keeps {kept['fused']:.1%} of its gain; is it fused with --dequantize?"
         return kept, [], f"the adapter has vanished: {share}"
-    low = {step: share for step, share in kept.items() if share < KEPT}
-    return kept, [f"{step} keeps {low[step]:.1%} of the adapter's gain" for step in low], None
+    warnings = [
+        f"{step} keeps {share:.1%} of the adapter's gain"
+        if share > 0
+        else f"{step} is worse than the untuned base: the adapter's gain is lost"
+        for step, share in kept.items()
+        if share < KEPT
+    ]
+    return kept, warnings, None
 
 
 def summarize(result: dict) -> str:

@@ -74,7 +74,7 @@ def test_upload_shows_what_it_would_do_and_asks(built, make, answer):
     config, build, _ = built
     words = ("upload", f"CONFIG={config}", "REPO=me/model")
     run = make(*words, input=answer, HF_ENDPOINT="http://127.0.0.1:9")
-    assert run.returncode != 0 and "Nothing was uploaded." in run.stdout
+    assert run.returncode == 0 and "Nothing was uploaded." in run.stdout
     assert "To http://127.0.0.1:9/me/model" in run.stdout
     assert f"{build}/q5/model.safetensors" in run.stdout
 

@@ -24,7 +24,7 @@ def commands_of_the_traps() -> dict[str, list[str]]:
     """Number of a trap -> the commands under its comment."""
     block = README.partition("    # (1)")[2].partition("\n\n")[0]
     commands, number = {}, "(1)"
-    for line in ("(1)" + block).splitlines()[1:]:
+    for line in ("(1)" + block).replace("\\\n", "").splitlines()[1:]:
         line = line.strip()
         if line.startswith("# ("):
             number = line[2:5]
