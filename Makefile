@@ -209,7 +209,7 @@ $(BUILD)/eval_base.json: | $(SUITE) $(TARGETS) $(BUILD)/logs $(BASE_MADE)
 # The targets were registered before the first run, so that the verdict cannot be argued with. 27
 # prompts are few: the interval beside the total says how few.
 
-compare: $(if $(SIDE_BY_SIDE),.venv/base.installed,$(BUILD)/compare.md) ## the table; A=eval.json B=eval.json: side by side
+compare: $(if $(SIDE_BY_SIDE),.venv/base.installed,$(BUILD)/compare.md) ## the table; A= B=eval.json: side by side
 	@$(if $(SIDE_BY_SIDE),bin/compare.sh $(SIDE_BY_SIDE) $(TARGETS) changed,cat $<)
 
 $(BUILD)/compare.md: | $(BUILD)/eval.json $(LADDER) $(BASELINE_FILE) $(TARGETS)

@@ -281,10 +281,17 @@ def test_one_make_at_a_time(clone, built):
         assert f"make is at work here (process {holder.pid} on" in refused.stderr
         assert refused.stderr.count("\n") == 1
         assert run("-n", "eval").returncode == run("status").returncode == 0
+        training = built[1] / "adapters.training/inputs.json"
+        training.parent.mkdir()
+        training.touch()
+        assert "A training is under way." in run("status").stdout
         assert run("clean").returncode == 2 and (built[1] / "eval.json").exists()
     finally:
         holder.kill()
         holder.wait()
+    said = run("status", "SEED=1").stdout
+    assert f"interrupted: make train RESUME=1 CONFIG={built[0]} SEED=1 goes on" in said
+    shutil.rmtree(training.parent)
     assert run("eval").returncode == 0  # a dead holder's lock is taken over
     assert os.readlink(marker) != held
     marker.unlink()
