@@ -1,11 +1,8 @@
 """make help is the Makefile's table of contents."""
 
-import os
-import pty
 import re
-import subprocess
 
-from conftest import ROOT, clean_environment
+from conftest import ROOT, clean_environment, on_terminal
 
 FILES = [
     "Makefile",
@@ -52,16 +49,7 @@ def test_every_phony_target_that_users_name_is_listed(make):
 
 
 def test_heads_are_bold_on_a_terminal_only_and_never_with_no_color(make):
-    def on_terminal(**environment):
-        leader, follower = pty.openpty()
-        subprocess.run(
-            ["make", "help"], cwd=ROOT, env=clean_environment() | environment, stdout=follower
-        )
-        os.close(follower)
-        said = os.read(leader, 65536)
-        os.close(leader)
-        return said
-
-    assert b"\x1b[1m" in on_terminal()
-    assert b"\x1b" not in on_terminal(NO_COLOR="1")
+    words = ["make", "help"]
+    assert b"\x1b[1m" in on_terminal(words, clean_environment())
+    assert b"\x1b" not in on_terminal(words, clean_environment() | {"NO_COLOR": "1"})
     assert "\x1b" not in "".join(listed(make))

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from conftest import ROOT, wait_for
+from conftest import ROOT, on_terminal, wait_for
 from logged import plain, screen, without_colour
 
 LOGGED = [sys.executable, str(ROOT / "py/logged.py")]
@@ -145,16 +145,8 @@ def test_the_command_ends_with_whoever_started_it(tmp_path):
 
 def in_terminal(tmp_path, code: str, *options, **environment) -> bytes:
     """What a terminal gets to see of a command that runs `code`."""
-    master, slave = pty.openpty()
     command = [*LOGGED, *options, tmp_path / "log", sys.executable, "-c", code]
-    subprocess.run(command, stdout=slave, timeout=30, env=os.environ | environment)
-    os.write(slave, b"END")
-    os.close(slave)
-    seen = b""
-    while not seen.endswith(b"END"):
-        seen += os.read(master, 1000)
-    os.close(master)
-    return seen.removesuffix(b"END")
+    return on_terminal(command, os.environ | environment)
 
 
 def test_a_terminal_has_no_colours_with_no_color(tmp_path):

@@ -1,11 +1,8 @@
 """What a person sees: a beginning and an end of each stage, the next command, quiet with -s."""
 
-import os
-import pty
 import re
-import subprocess
 
-from conftest import ROOT, clean_environment, stages
+from conftest import ROOT, clean_environment, on_terminal, stages
 
 RULES = [ROOT / "Makefile", *sorted((ROOT / "bin").glob("*.mk"))]
 
@@ -65,21 +62,9 @@ def test_with_s_stages_say_nothing_but_what_is_wrong(built, make, tmp_path):
 
 
 def test_a_title_is_bold_on_a_terminal_only_and_never_with_no_color(built, tmp_path):
-    def on_terminal(**environment) -> bytes:
-        leader, follower = pty.openpty()
-        words = ["make", "preflight", f"CONFIG={built[0]}", f"BUILD={tmp_path}/build"]
-        env = clean_environment() | environment
-        subprocess.run([*words, "EPOCHS=7"], cwd=ROOT, env=env, stdout=follower, stderr=follower)
-        os.write(follower, b"END")
-        os.close(follower)
-        seen = b""
-        while not seen.endswith(b"END"):
-            seen += os.read(leader, 65536)
-        os.close(leader)
-        return seen
-
-    assert b"\x1b[1m== preflight" in on_terminal()
-    assert b"\x1b" not in on_terminal(NO_COLOR="1")
+    words = ["make", "preflight", f"CONFIG={built[0]}", f"BUILD={tmp_path}/build", "EPOCHS=7"]
+    assert b"\x1b[1m== preflight" in on_terminal(words, clean_environment())
+    assert b"\x1b" not in on_terminal(words, clean_environment() | {"NO_COLOR": "1"})
 
 
 def test_tables_fit_80_columns(built, make):
