@@ -9,12 +9,9 @@ cd "$(dirname "$0")/.."
 wide=9999 # a pipe gets a line for each stage
 [ ! -t 1 ] || wide=68
 
-stale=" "
 while IFS='|' read -r stage output reason; do
     [ "$stage" != sweep ] || continue
-    if [ "$reason" != "up to date" ]; then
-        stale="$stale$stage "
-    elif [ ! -e "$output" ]; then
+    if [ "$reason" = "up to date" ] && [ ! -e "$output" ]; then
         reason="up to date; its output is gone, and is made again when something needs it"
     fi
     if [ "$1" = why ]; then
