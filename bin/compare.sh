@@ -13,6 +13,6 @@ for file in "$1" "$2" "$3"; do
         exit 2
     }
 done
-difference=$("$root/bin/python" "$root/py/difference.py" "$1" "$2")
+difference=$("$root/.venv/bin/python" "$root/py/difference.py" "$1" "$2")
 jq --null-input --raw-output --slurpfile baseline "$1" --slurpfile build "$2" --slurpfile targets "$3" \
     --argjson difference "$difference" --arg list "${4:-}" --from-file "$root/bin/compare.jq"

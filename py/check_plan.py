@@ -15,7 +15,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 
 from files import weights_bytes
 from finding import finding, size
-from models import resolved_revision
+from models import hub_name
 from settings import number
 
 BIG = 1e9  # parameters; training more than this on a CPU takes days
@@ -161,7 +161,7 @@ def check_download(base: Path | None, model: dict) -> list[dict]:
     `base` is the folder of a hub model's snapshot, None for one of which nothing is here. Nothing
     is found for a folder from elsewhere, or with all its weights.
     """
-    if base and not resolved_revision(base):
+    if base and not hub_name(base):
         return []
     missing = model["base_bytes"] - (weights_bytes(base) if base else 0)
     if missing < 0.01 * model["base_bytes"]:

@@ -23,10 +23,11 @@ from client import Endpoint, choose_model_id, find_model_id
 from files import sha256_of, weights_sha256
 from score import score_answer
 from server import ModelServer, ServerError
+from settings import secret
 from suite import read_suite, read_targets
 from summary import summarize
 
-API_KEY = "EVAL_API_KEY"  # environment variable; a secret, so neither a setting nor an option
+API_KEY = "EVAL_API_KEY"  # a secret, so neither a setting nor an option
 
 
 @contextlib.contextmanager
@@ -36,7 +37,7 @@ def open_target(args):
     The last two are sha256s; of somebody else's server they and the tokenizer are None.
     """
     if args.url:
-        key = os.environ.get(API_KEY, "")
+        key = secret(API_KEY)
         if not key.isascii() or not key.isprintable() or " " in key:
             raise ValueError(f"{API_KEY}: holds a character that a key cannot have")
         server = Endpoint(args.url, {"Authorization": f"Bearer {key}"} if key else {})
@@ -157,11 +158,10 @@ def evaluate(args) -> dict:
             result["tokens_per_second"] = round(tokens / seconds, 1)
         return result
 
-    incomplete = args.out.with_name(args.out.stem + ".incomplete.json")
     head = describe_run(args, target, suite, suite_sha256)
-    result = write_result(incomplete if errors else args.out, head, entries(), totals)
+    result = write_result(args.incomplete if errors else args.out, head, entries(), totals)
     if not errors:
-        incomplete.unlink(missing_ok=True)
+        args.incomplete.unlink(missing_ok=True)
         args.answers.unlink()
     return result
 
@@ -205,7 +205,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     args = parser.parse_args()
     args.server_log = args.server_log or args.out.with_name("server.log")
-    args.answers = args.out.with_name(args.out.stem + ".answers.jsonl")
+    name = args.out.name.removesuffix(".tmp").removesuffix(".json")
+    args.answers = args.out.with_name(f"{name}.answers.jsonl")
+    args.incomplete = args.out.with_name(f"{name}.incomplete.json")
     return args
 
 

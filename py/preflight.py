@@ -23,10 +23,10 @@ from check_tokenizer import check_tokenizer
 from expand_turns import training_rows
 from files import read_json, write_json
 from finding import finding, in_columns
-from models import KEYS, model_folder, resolved_revision
+from models import KEYS, TOKENIZER_FILES, find_model, hub_name
 from rows import placed_rows
 from served import tags
-from settings import load_settings, number
+from settings import add_config, load_settings, number
 from shapes import model_facts
 from suite import read_suite, read_tools
 
@@ -39,7 +39,7 @@ def open_models(settings: dict, attempt) -> tuple[dict, dict]:
     folders, tokenizers = {}, {}
     for key in KEYS:
         id = f"model.{key.lower()}"
-        folder = folders[key] = attempt(id, model_folder, settings, key)
+        folder = folders[key] = attempt(id, find_model, settings, key, TOKENIZER_FILES)
         if tokenizers and folder == folders["BASE_MODEL"]:
             tokenizers[key] = tokenizers["BASE_MODEL"]
         else:
@@ -93,7 +93,10 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     count = sum(1 for _ in trained()) if rows_readable else number(settings, "TRAIN_ROWS")
     facts |= {"train_rows": count, "train_file": str(files[0])}
     facts["models"] = {
-        key: {"model": settings[key], "revision": folder and resolved_revision(folder)}
+        key: {
+            "model": settings[key],
+            "revision": folder.name if folder and hub_name(folder) else None,
+        }
         for key, folder in folders.items()
     }
     if base and reference:
@@ -163,14 +166,15 @@ def in_one_line(text: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True, help="env file of the experiment")
+    add_config(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the two files")
     args = parser.parse_args()
     started = time.perf_counter()
     logging.getLogger("transformers").setLevel(logging.ERROR)  # its advice would mix with our lines
     try:
         settings = load_settings(args.config)
-        (args.out / "preflight.ok").unlink(missing_ok=True)
+        for old in ("preflight.ok", "made/preflight"):
+            (args.out / old).unlink(missing_ok=True)
         findings, facts, readable = run_checks(settings)
         if settings["STRICT"] == "1":
             for entry in findings:

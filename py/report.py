@@ -1,7 +1,7 @@
 """What came of it? One page to read and keep, made from what is in a build folder.
 
     python report.py --build build --suite SUITE --baseline BASELINE --targets TARGETS \
-        --ladder build/ladder.json --out report.html --markdown report.md
+        --ladder build/ladder.json --out report.html
 
 The page opens from disk and fetches nothing. What a model has said is escaped text in it, never
 run. What the build lacks (a ladder; preflight, where another server was asked) is left out, or
@@ -11,9 +11,7 @@ missed in a sentence. Exit status 2: a file can't be used.
 import argparse
 import base64
 import hashlib
-import html
 import math
-import re
 import sys
 from pathlib import Path
 
@@ -36,7 +34,6 @@ STEPS = {
 # Signs in the place of characters that UTF-8 cannot hold, or that a page would drop or misread.
 SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
 SIGNS |= {0x7F: 0x2421, **dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)}
-MARKDOWN = re.compile(r"([\\`*|\[\]~])")  # its signs, except _, which means nothing in a word
 
 
 def percent(share: float | None) -> str:
@@ -55,16 +52,6 @@ def points(share: float | None) -> str:
 def number(value: float | None) -> str:
     """0.5 is 0.5 and 1.0 is 1; "-" of an answer that never came."""
     return "-" if value is None else f"{value:g}"
-
-
-def cell(text) -> str:
-    """`text` in a line of Markdown, where nothing in it is a sign."""
-    return MARKDOWN.sub(r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
-
-
-def fence(text: str) -> str:
-    """A fence of backticks that `text` cannot close."""
-    return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
 
 
 def categories(result: dict, baseline: dict, targets: dict) -> list[dict]:
@@ -175,23 +162,22 @@ def gather(args: argparse.Namespace) -> dict:
     }
 
 
-def render(facts: dict) -> tuple[str, str]:
-    """The page, and the same in Markdown."""
+def render(facts: dict) -> str:
+    """The page."""
     # The browser runs the script with this hash and no other, and fetches nothing.
     script = (HERE / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     facts = facts | {"script": script, "script_sha256": digest}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
-        autoescape=lambda name: name != "report.md.jinja",
+        autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {f.__name__: f for f in (percent, points, number, cell, fence)}
-    names = ("report.html.jinja", "report.md.jinja")
-    return tuple(environment.get_template(name).render(facts).translate(SIGNS) for name in names)
+    environment.filters |= {f.__name__: f for f in (percent, points, number)}
+    return environment.get_template("report.html.jinja").render(facts).translate(SIGNS)
 
 
 def main() -> int:
@@ -202,12 +188,9 @@ def main() -> int:
     parser.add_argument("--targets", type=Path, required=True)
     parser.add_argument("--ladder", type=Path, help="none where another server was asked")
     parser.add_argument("--out", type=Path, required=True, help="the page")
-    parser.add_argument("--markdown", type=Path, required=True, help="the same in Markdown")
     args = parser.parse_args()
     try:
-        pages = render(gather(args))
-        for file, text in zip((args.out, args.markdown), pages, strict=True):
-            write_text(file, text)
+        write_text(args.out, render(gather(args)))
     except (ValueError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2

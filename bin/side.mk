@@ -1,0 +1,90 @@
+# What is not on the way from data to score.
+
+# == Look: what there is, what would run, whether it is what it was
+
+plan: | $(BUILD)/.phase40-build ## what make eval would run, how long it took last time, how much disk it needs
+	@$(MAKE) -n --no-print-directory eval | sed -n 's/^bin\/done.sh \([^ ]*\).*/\1/p' | .venv/bin/python py/plan.py
+
+STEPS = preflight base train quantize ladder eval eval_base compare
+noted = $(shell cat $(BUILD)/made/$(1) 2>/dev/null)
+# The words of a step's line that are new, each with the old word of that key.
+differing = $(foreach word,$(filter-out $(noted),$($(1))),\
+	$(filter $(firstword $(subst =, ,$(word)))=%,$(noted)) -> $(word);)
+
+why: ## for each step, the settings that have changed since it ran; then the steps that would run
+	@$(foreach step,$(STEPS),$(if $(noted),echo "$(step): $(or $(strip $(differing)),no setting has changed)";))
+	@echo "make eval would make: $$($(MAKE) -n --no-print-directory eval | sed -n 's/^bin\/done.sh \([^ ]*\).*/\1/p' | tr '\n' ' ')"
+
+MODELS = $(addprefix $(BUILD)/,adapters fused q5 q5-float32)
+RESULTS = $(addprefix $(BUILD)/,eval.json eval_base.json)
+
+status: ## what there is, how large, and the scores
+	@du -shL $(wildcard $(BUILD)/base $(MODELS) $(BUILD)/adapters.training) 2>/dev/null || echo "$(BUILD): no model here"
+	@$(if $(wildcard $(BUILD)/adapters/training.json),jq -r '"validation loss: base \(.base_val_loss), best \(.best_val_loss) at \
+	iteration \(.best_iteration) of \(.iterations)"' $(BUILD)/adapters/training.json)
+	@$(if $(wildcard $(RESULTS)),jq -r '"\(input_filename): \(.overall * 1000 | round / 10)%, strict \
+	\(.strict_overall * 1000 | round / 10)%, \(.verdict)"' $(wildcard $(RESULTS)))
+	@$(if $(wildcard $(BUILD)/adapters.training),echo "A training was interrupted or is running: make train RESUME=1 goes on with it.")
+
+gate: ## fail unless the last verdict is pass; builds nothing
+	@[ -f $(BUILD)/eval.json ] || { echo "$(BUILD)/eval.json: no such file; make eval makes it" >&2; exit 2; }
+	@jq -er '"verdict: \(.verdict)", .verdict == "pass" | strings // if . then empty else halt_error(1) end' $(BUILD)/eval.json
+
+verify: ## read every file that the manifest names: what differs?
+	@.venv/bin/python py/manifest.py verify --build $(BUILD)
+
+# == Use: the model that came out
+
+chat: ## talk to the built model
+	@[ -d $(SERVED) ] || { echo "$(SERVED): no model here; make $(SERVED) makes it" >&2; exit 2; }
+	@bin/python -m mlx_lm chat --model $(SERVED) --temp 0 --max-tokens 512 --system-prompt "$$(jq -r .system $(SUITE))"
+
+serve: $(SERVED) ## serve it over HTTP (EVAL_PORT, else 8080)
+	@bin/server.sh $< $(if $(filter 0,$(EVAL_PORT)),8080,$(EVAL_PORT))
+
+adopt: | $(BUILD)/preflight.ok ## take ADAPTERS=folder, trained elsewhere, as those of here
+	@bin/adopt.sh $(call quote,$(ADAPTERS)) $(BUILD) '$(train)'
+
+# == Sweep: how much of a score is luck?
+# The same model is asked again with other seeds and temperatures. TRAIN_SEEDS trains the experiment again, each
+# seed in a folder of its own. At temperature 0 nothing is drawn, so one seed is enough.
+
+DRAWS = $(foreach t,$(or $(TEMPERATURES),$(EVAL_TEMPERATURE)),$(foreach s,$(if $(filter 0 0.0,$(t)),$(EVAL_SEED),\
+	$(or $(SEEDS),$(EVAL_SEED))),$(BUILD)/sweep/seed-$(s)-temperature-$(t).json))
+
+$(BUILD)/sweep/seed-%.json: $(BUILD)/q5 $(SERVED) $(SUITE)
+	@mkdir -p $(@D)
+	$(EVALUATE) --seed $(firstword $(subst -, ,$*)) --temperature $(lastword $(subst -, ,$*)) \
+		--experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@.tmp
+	@bin/done.sh $@
+
+sweep: $(if $(TRAIN_SEEDS),,$(DRAWS)) ## SEEDS="0 1" TEMPERATURES="0 0.7" TRAIN_SEEDS="0 1"
+	@for seed in $(TRAIN_SEEDS); do \
+		$(MAKE) --no-print-directory sweep TRAIN_SEEDS= SEED=$$seed BUILD=$(BUILD)/sweep/train-$$seed || exit $$?; done
+	@jq -s -r -f bin/sweep.jq $(or $(foreach s,$(TRAIN_SEEDS),$(subst $(BUILD)/,$(BUILD)/sweep/train-$(s)/,$(DRAWS))),$(DRAWS))
+
+# == Develop: for those who work on the recipe itself
+
+test: lint .venv/embedded.installed ## lint, unit tests, the whole pipeline on a tiny model
+	OPENBLAS_NUM_THREADS=1 bin/python -m pytest -n 2 --dist loadfile $(PYTEST)
+
+lint: .venv/dev.installed ## ruff, shellcheck, and what macOS lacks
+	.venv/bin/ruff check py tests
+	.venv/bin/ruff format --check py tests
+	.venv/bin/shellcheck bin/*.sh bin/python .ci/run
+	bin/python tests/lint_portability.py Makefile bin/*.mk bin/*.sh bin/python .ci/run
+
+lock: .venv/dev.installed ## write the locks anew from py/*.in
+	for group in requirements requirements-dev requirements-embedded requirements-cuda12 requirements-cuda13; do \
+		.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+			$$([ $$group = requirements-embedded ] && echo --no-deps) py/$$group.in -o py/$$group.lock || exit 1; done
+
+test-faults: setup ## kill twenty builds at random moments, finish each, compare
+	bin/python tests/faults.py
+
+bench-blas bench-preflight bench-make bench-train bench-evaluate: setup ## measure one part (tests/bench_*.py)
+	@bin/python tests/$(subst -,_,$@).py $(CONFIG)
+
+.PHONY: plan why status gate verify chat serve adopt sweep test lint lock test-faults \
+	bench-blas bench-preflight bench-make bench-train bench-evaluate
