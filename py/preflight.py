@@ -23,7 +23,7 @@ from check_tokenizer import check_tokenizer
 from expand_turns import training_rows
 from files import read_json, write_json
 from finding import finding, in_columns
-from models import KEYS, TOKENIZER_FILES, find_model, hub_name
+from models import KEYS, TOKENIZER_FILES, find_model, revisions
 from rows import placed_rows
 from served import tags
 from settings import add_config, load_settings, number
@@ -93,11 +93,8 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     count = sum(1 for _ in trained()) if rows_readable else number(settings, "TRAIN_ROWS")
     facts |= {"train_rows": count, "train_file": str(files[0])}
     facts["models"] = {
-        key: {
-            "model": settings[key],
-            "revision": folder.name if folder and hub_name(folder) else None,
-        }
-        for key, folder in folders.items()
+        key: {"model": settings[key], "revision": revisions(settings).get(settings[key])}
+        for key in KEYS
     }
     if base and reference:
         special = Path(settings["SPECIAL_TOKENS"])
