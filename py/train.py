@@ -1,4 +1,4 @@
-"""Train: run an `mlx_lm lora` command, keep its metrics, stop it early, resume it when it broke off.
+"""Train: run an `mlx_lm lora` command, keep its metrics, stop it early, resume it.
 
     python train.py [--resume] [--patience N] [--min-delta D] [--rank 8 ...] mlx_lm lora --train ...
 
@@ -57,8 +57,8 @@ class Metrics(TrainingCallback):
     """Writes each of mlx-lm's reports to metrics.jsonl, and ends a training that gets nowhere.
 
     `folder` is the training's, None on a worker that writes nothing. `done` iterations came before
-    this run, with the metrics `reported`. `patience` validations in a row whose loss is not lower by
-    `min_delta` end training; 0 never does.
+    this run, with the metrics `reported`. args.patience validations in a row whose loss is not
+    lower by args.min_delta end training; 0 never does. `typed` has mlx_lm lora's own options.
     """
 
     def __init__(self, folder: Path | None, done: int, reported: list[dict], args, typed):
@@ -86,7 +86,7 @@ class Metrics(TrainingCallback):
         return round(time.monotonic() - self.began, 2)
 
     def write(self, iteration: int, kind: str, loss: float, **more) -> None:
-        """Add a line to metrics.jsonl. Raises StopTraining for NaN or infinity: it never recovers."""
+        """Add a line to metrics.jsonl. Raises StopTraining for NaN or infinity."""
         finite = math.isfinite(loss)
         entry = {"iteration": iteration, kind: loss if finite else None, "tokens": self.tokens}
         if self.folder:
@@ -148,7 +148,7 @@ def check_workers(world, batch_size: int, inputs: dict) -> None:
     """Raises ValueError, on every worker, when they cannot share a batch or differ in inputs."""
     if batch_size % world.size():
         raise ValueError(
-            f"BATCH_SIZE={batch_size} cannot be shared by {world.size()} workers; make it a multiple"
+            f"BATCH_SIZE={batch_size} must be a multiple of the number of workers, {world.size()}"
         )
     mine = mx.array([zlib.crc32(json.dumps(inputs).encode())], mx.uint32)
     everyone = mx.distributed.all_gather(mine, group=world, stream=mx.cpu)
@@ -205,7 +205,7 @@ def yaml_options(args, typed, iterations: int) -> dict:
 
 
 def run_lora(words: list[str], options: dict, output: Path, metrics: Metrics, services: str):
-    """`python -m mlx_lm lora` with `words` and `options`, into `output`; how it stopped, if early."""
+    """Run `mlx_lm lora` with `words` and `options` into `output`; the StopTraining, if any."""
     output.mkdir(parents=True, exist_ok=True)
     config = output / "lora.yaml"
     config.write_text(yaml.safe_dump(options), encoding="utf-8")
