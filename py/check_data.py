@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from called import is_python
+from calls import is_python
 from check_served import answers, count_calls, tools_called
 from files import sha256_of
 from finding import finding, some

@@ -9,7 +9,7 @@ that parser, and when it loses any, through the others.
 import re
 from collections import Counter
 
-from called import called_names
+from calls import called_names
 from client import read_answer
 from finding import finding, some
 from score import EXECUTE_CODE, calls_in_text, code_of, score_answer

@@ -5,7 +5,7 @@ a keyword stands in its code, 0.5 for a keyword without execute_code, 0.1 for ex
 without a keyword, else 0; for several tools, the share of the keywords found, plus 0.1 for
 execute_code, at most 1. It gives 0.5 to prose that only names a tool, so `strict_score` stands
 beside it: the same scale, but a tool counts only where it is really called, and several tools
-only in the order that was asked for. The code is parsed (called.py) and never run.
+only in the order that was asked for. The code is parsed (calls.py) and never run.
 """
 
 import json
@@ -13,7 +13,7 @@ import re
 
 from mlx_lm.tool_parsers import json_tools, qwen3_coder
 
-from called import called_names
+from calls import called_names
 
 PASS_SCORE = 0.5
 EXECUTE_CODE = "execute_code"
