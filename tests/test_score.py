@@ -291,6 +291,23 @@ def test_a_name_that_nobody_defines_is_invented(code, names):
     assert invented(code, {"git_status", "hover"}) == names
 
 
+def test_an_invented_tool_that_holds_a_keyword_is_told_from_the_tool():
+    text = executed("print(git_status_all('.'))")
+    result = score_answer(SINGLE, text, calls_in_text(text), tools={"git_status"})
+    assert (result["score"], result["strict_score"]) == (1.0, 0.1)
+    assert result["invented"] == ["git_status_all"]
+
+
+def test_a_direct_call_of_what_is_no_tool_is_invented():
+    calls = calls_in_text(DIRECT + executed("hovr()"))
+    assert score_answer(SINGLE, "", calls, tools={"git_log"})["invented"] == ["hovr", "git_status"]
+    assert score_answer(SINGLE, "", calls, tools={"git_status", "hovr"})["invented"] == []
+
+
+def test_without_the_tools_nothing_is_known_to_be_invented():
+    assert score_answer(SINGLE, "", calls_in_text(executed("hovr()")))["invented"] == []
+
+
 def test_the_arguments_of_a_call_are_kept_as_written():
     code = "look = hover\nlook('a.py', 1 + 2, symbol='X')\nprint(*names, **options)"
     arguments = [
