@@ -6,6 +6,11 @@
 # phase40.env names every key there is. CONFIG has only the lines that differ from it.
 config=$1
 shift
+case $config in *[!A-Za-z0-9_.,:/@+~-]*)
+    echo "CONFIG=$config: a path is letters, digits and _.,:/@%+~-"
+    exit
+    ;;
+esac
 for file in phase40.env "$config"; do
     [ -f "$file" ] && [ -r "$file" ] || {
         echo "$file: no such config; CONFIG names an env file such as phase40.env"
@@ -24,10 +29,10 @@ done
     where = file == "command-line" ? "command line" : file ":" number[file]
 }
 line ~ /^#/ || line == "" { next }
-line ~ /\r$/ { problem = "Windows line end; save the file with plain line ends" }
-line !~ /^[A-Z][A-Z0-9_]*=/ { problem = "not KEY=value" }
-line !~ /=[A-Za-z0-9_.,:\/@+~-]+$/ && !problem {
-    problem = "a value is one or more of letters, digits and _.,:/@+~-"
+sub(/\r$/, "", line) { problem = "Windows line end; save the file with plain line ends" }
+line !~ /^[A-Z][A-Z0-9_]*=/ && !problem { problem = "not KEY=value" }
+line !~ /=[A-Za-z0-9_.,:\/@%+~-]+$/ && !problem {
+    problem = "a value is one or more of letters, digits and _.,:/@%+~-"
 }
 !problem {
     key = substr(line, 1, index(line, "=") - 1)

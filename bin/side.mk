@@ -2,33 +2,32 @@
 
 # == Look: what there is, what would run, whether it is what it was
 
-plan: | $(BUILD)/.phase40-build ## what make eval would run, how long it took last time, how much disk it needs
+plan: | $(BUILD)/.phase40-build ## what make eval would make, how long it took, how large it is
 	@$(MAKE) -n --no-print-directory eval | sed -n 's/^bin\/done.sh \([^ ]*\).*/\1/p' | .venv/bin/python py/plan.py
 
 STEPS = preflight base train quantize ladder eval eval_base compare
-noted = $(shell cat $(BUILD)/made/$(1) 2>/dev/null)
-# The words of a step's line that are new, each with the old word of that key.
-differing = $(foreach word,$(filter-out $(noted),$($(1))),\
-	$(filter $(firstword $(subst =, ,$(word)))=%,$(noted)) -> $(word);)
+noted = $(shell cat $(BUILD)/made/$(step) 2>/dev/null)
+# Each word that is new in a step's line, after the old word of that key.
+new_words = $(foreach word,$(filter-out $(noted),$($(step))),$(filter $(firstword $(subst =, ,$(word)))=%,$(noted)) -> $(word);)
 
-why: ## for each step, the settings that have changed since it ran; then the steps that would run
-	@$(foreach step,$(STEPS),$(if $(noted),echo "$(step): $(or $(strip $(differing)),no setting has changed)";))
+why: ## which settings differ from the last run of each step
+	@$(foreach step,$(STEPS),$(if $(noted),echo "$(step): $(or $(strip $(new_words)),no setting has changed)";))
 	@echo "make eval would make: $$($(MAKE) -n --no-print-directory eval | sed -n 's/^bin\/done.sh \([^ ]*\).*/\1/p' | tr '\n' ' ')"
 
-MODELS = $(addprefix $(BUILD)/,adapters fused q5 q5-float32)
-RESULTS = $(addprefix $(BUILD)/,eval.json eval_base.json)
+OUTPUTS = $(wildcard $(addprefix $(BUILD)/,base adapters adapters.training fused q5 q5-float32))
+TRAINING = $(wildcard $(BUILD)/adapters/training.json)
+RESULTS = $(wildcard $(BUILD)/eval.json $(BUILD)/eval_base.json)
 
 status: ## what there is, how large, and the scores
-	@du -shL $(wildcard $(BUILD)/base $(MODELS) $(BUILD)/adapters.training) 2>/dev/null || echo "$(BUILD): no model here"
-	@$(if $(wildcard $(BUILD)/adapters/training.json),jq -r '"validation loss: base \(.base_val_loss), best \(.best_val_loss) at \
-	iteration \(.best_iteration) of \(.iterations)"' $(BUILD)/adapters/training.json)
-	@$(if $(wildcard $(RESULTS)),jq -r '"\(input_filename): \(.overall * 1000 | round / 10)%, strict \
-	\(.strict_overall * 1000 | round / 10)%, \(.verdict)"' $(wildcard $(RESULTS)))
-	@$(if $(wildcard $(BUILD)/adapters.training),echo "A training was interrupted or is running: make train RESUME=1 goes on with it.")
+	@$(if $(OUTPUTS),du -shL $(OUTPUTS),echo "$(BUILD): no model here")
+	@$(if $(TRAINING),jq -r '"validation loss: base \(.base_val_loss), best \(.best_val_loss) after \(.best_iteration) iterations"' $(TRAINING))
+	@$(if $(RESULTS),jq -r '"\(input_filename): \(.overall * 100)%, strict \(.strict_overall * 100)%, \(.verdict)"' $(RESULTS))
+	@$(if $(wildcard $(BUILD)/adapters.training),echo "adapters.training: a training that runs, or that make train RESUME=1 goes on with")
 
 gate: ## fail unless the last verdict is pass; builds nothing
 	@[ -f $(BUILD)/eval.json ] || { echo "$(BUILD)/eval.json: no such file; make eval makes it" >&2; exit 2; }
-	@jq -er '"verdict: \(.verdict)", .verdict == "pass" | strings // if . then empty else halt_error(1) end' $(BUILD)/eval.json
+	@jq -r '"verdict: \(.verdict)"' $(BUILD)/eval.json
+	@jq -e '.verdict == "pass"' $(BUILD)/eval.json >/dev/null
 
 verify: ## read every file that the manifest names: what differs?
 	@.venv/bin/python py/manifest.py verify --build $(BUILD)
