@@ -15,14 +15,14 @@ why: ## which settings differ from the last run of each step
 	@echo "make eval would make: $$($(MAKE) -n --no-print-directory eval | sed -n 's/^bin\/done.sh \([^ ]*\).*/\1/p' | tr '\n' ' ')"
 
 OUTPUTS = $(wildcard $(addprefix $(BUILD)/,base adapters adapters.training fused q5 q5-float32))
-TRAINING = $(wildcard $(BUILD)/adapters/training.json)
-RESULTS = $(wildcard $(BUILD)/eval.json $(BUILD)/eval_base.json)
 
 status: ## what there is, how large, and the scores
 	@$(if $(OUTPUTS),du -shL $(OUTPUTS),echo "$(BUILD): no model here")
-	@$(if $(TRAINING),jq -r '"validation loss: base \(.base_val_loss), best \(.best_val_loss) after \(.best_iteration) iterations"' $(TRAINING))
-	@$(if $(RESULTS),jq -r '"\(input_filename): \(.overall * 100)%, strict \(.strict_overall * 100)%, \(.verdict)"' $(RESULTS))
-	@$(if $(wildcard $(BUILD)/adapters.training),echo "adapters.training: a training that runs, or that make train RESUME=1 goes on with")
+	@for file in $(wildcard $(BUILD)/adapters/training.json); do jq -r \
+		'"validation loss: base \(.base_val_loss), best \(.best_val_loss) after \(.best_iteration) iterations"' $$file; done
+	@for file in $(wildcard $(BUILD)/eval.json $(BUILD)/eval_base.json); do jq -r --arg file $$file \
+		'"\($$file): \(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%, \(.verdict)"' $$file; done
+	@$(if $(wildcard $(BUILD)/adapters.training),echo "adapters.training runs, or broke off: make train RESUME=1 goes on")
 
 gate: ## fail unless the last verdict is pass; builds nothing
 	@[ -f $(BUILD)/eval.json ] || { echo "$(BUILD)/eval.json: no such file; make eval makes it" >&2; exit 2; }
