@@ -44,8 +44,8 @@ for name in $names; do
     kilobytes=$(du -sk "$path" | cut -f 1)
     freed=$((freed + kilobytes))
     rm -rf "$path"
-    echo "clean: removed $path ($((kilobytes / 1000)) MB)"
+    echo "clean: removed $path ($((kilobytes * 1024 / 1000000)) MB)"
 done
 [ "$what" = models ] || rm -f "$build/base" # a link to a model elsewhere
 [ "$what" = models ] || rmdir "$build" 2>/dev/null || true
-echo "clean: freed $((freed / 1000)) MB in $build"
+echo "clean: freed $((freed * 1024 / 1000000)) MB in $build"

@@ -22,7 +22,7 @@ status: ## what there is, how large, and the scores
 		'"validation loss: base \(.base_val_loss), best \(.best_val_loss) after \(.best_iteration) iterations"' $$file; done
 	@for file in $(wildcard $(BUILD)/eval.json $(BUILD)/eval_base.json); do jq -r --arg file $$file \
 		'"\($$file): \(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%, \(.verdict)"' $$file; done
-	@$(if $(wildcard $(BUILD)/adapters.training),echo "adapters.training runs, or broke off: make train RESUME=1 goes on")
+	@[ ! -d $(BUILD)/adapters.training ] || echo "A training runs, or broke off; make train RESUME=1 goes on with it."
 
 gate: ## fail unless the last verdict is pass; builds nothing
 	@[ -f $(BUILD)/eval.json ] || { echo "$(BUILD)/eval.json: no such file; make eval makes it" >&2; exit 2; }

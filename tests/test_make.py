@@ -93,9 +93,10 @@ def own(built, tmp_path):
     lines = [line for line in (tmp_path / "own.env").read_text().splitlines() if line]
     kept = {line.partition("=")[0]: line for line in lines}
     (tmp_path / "own.env").write_text("\n".join(kept.values()) + "\n")
-    for note in ("eval", "eval_base"):  # the suite has another path, not another content
+    for note in ("preflight", "eval", "eval_base"):  # rows and suite have other paths now
         path = build / "made" / note
-        path.write_text(path.read_text().replace(str(built[1].parent), str(tmp_path)))
+        line = path.read_text().replace(f"SUITE={built[1].parent}", f"SUITE={tmp_path}")
+        path.write_text(line.replace("DATA=data/demo", f"DATA={tmp_path}/rows"))
     return tmp_path / "own.env", build
 
 

@@ -4,14 +4,15 @@ import json
 import re
 import signal
 import subprocess
+from argparse import Namespace
 
 import pytest
 
 from checkpoints import find_checkpoints, is_whole, losses, read_metrics, sparkline
 from conftest import ROOT
 from files import read_json, sha256_of
-from metrics import Metrics, StopTraining
-from training import FOLLOW, SENTENCES, best, break_off, follow, run, write_data
+from train import Metrics, StopTraining
+from training import SENTENCES, TRAIN, best, break_off, run, run_training, write_data
 
 
 def weights(folder) -> dict[str, str]:
@@ -22,12 +23,12 @@ def test_the_weights_are_those_of_the_bare_command(lora, tmp_path):
     """Bit for bit, each checkpoint and the last; and the metrics are what mlx-lm printed."""
     bare = run(ROOT / "bin/python", "-m", *lora(tmp_path / "bare"))
     assert bare.returncode == 0, bare.stderr
-    followed = follow(lora(tmp_path / "followed"), "--patience", 9)
-    assert followed.returncode == 0, followed.stderr
+    trained = run_training(lora(tmp_path / "trained"), "--patience", 9)
+    assert trained.returncode == 0, trained.stderr
     assert len(weights(tmp_path / "bare")) == 4
-    assert weights(tmp_path / "bare") == weights(tmp_path / "followed")
+    assert weights(tmp_path / "bare") == weights(tmp_path / "trained")
     printed = re.findall(r"(?m)^ +(\d+) +([\d.]+) [▼▲]", re.sub(r"\x1b\[[\d;]*m", "", bare.stdout))
-    metrics = read_metrics(tmp_path / "followed")
+    metrics = read_metrics(tmp_path / "trained")
     train = losses(metrics, "train_loss")
     assert printed == [(str(n), f"{loss:.3f}") for n, loss in train.items()]
     assert list(train) == list(range(5, 61, 5))
@@ -50,7 +51,7 @@ def overfit(lora, tmp_path):
     write_data(tmp_path / "data", list(SENTENCES) + ["Read on."], ["zyx wvu " * 4, "7 7 7 7"] * 2)
     staging = tmp_path / "adapters.tmp"
     command = lora(staging, iters=4000, learning_rate=1e-2, steps_per_eval=10, save_every=10)
-    return staging, follow(command, "--patience", 3, "--min-delta", 0.001)
+    return staging, run_training(command, "--patience", 3, "--min-delta", 0.001)
 
 
 def test_overfitting_stops_early_and_the_best_is_kept(overfit, tmp_path):
@@ -89,9 +90,9 @@ def test_the_recorded_loss_is_that_of_the_kept_weights(overfit, lora, tmp_path):
 
 def test_a_loss_that_is_no_number_ends_training_at_once(lora, tmp_path):
     staging = tmp_path / "adapters.tmp"
-    ended = follow(lora(staging, learning_rate=1e30, iters=100000))
+    ended = run_training(lora(staging, learning_rate=1e30, iters=100000))
     assert ended.returncode == 1
-    assert re.search(r"train: the \w+ loss is (nan|inf) after \d+ iterations: lower", ended.stderr)
+    assert re.search(r"train: the \w+_loss is (nan|inf) after \d+ iterations: lower", ended.stderr)
     assert "Traceback" not in ended.stderr
     training = read_json(staging / "training.json")
     assert training["stopped_early"] is True and training["failed"] is True
@@ -107,10 +108,10 @@ def test_a_killed_training_goes_on(lora, tmp_path, reports):
     command = lora(staging, iters=80)
     break_off(command, lambda: len(read_metrics(staging)) >= reports)
     done = max(find_checkpoints(staging), default=0)
-    ended = follow(command, "--resume")
+    ended = run_training(command, "--resume")
     assert ended.returncode == 0, ended.stderr
-    said = f"Going on after iteration {done}. Optimizer state and data order start anew."
-    assert (said if done else "Nothing to resume") in ended.stdout
+    said = f"Going on after iteration {done}. Optimizer, schedule and data order start anew."
+    assert (said if done else "There is no checkpoint to go on from") in ended.stdout
     train = [e["iteration"] for e in read_metrics(staging) if "train_loss" in e]
     assert train == list(range(5, 81, 5))
     assert sorted(find_checkpoints(staging)) == [20, 40, 60, 80]
@@ -131,19 +132,19 @@ def test_a_training_resumed_twice_counts_on(lora, tmp_path):
     first = max(find_checkpoints(staging))
     break_off(command, lambda: max(find_checkpoints(staging)) > first, "--resume")
     second = max(find_checkpoints(staging))
-    assert follow(command, "--resume").returncode == 0
+    assert run_training(command, "--resume").returncode == 0
     assert sorted(find_checkpoints(staging)) == list(range(20, 201, 20))
     assert read_json(staging / "training.json")["resumed_at"] == [first, second]
 
 
 def test_a_checkpoint_cut_off_is_not_resumed_from(lora, tmp_path):
     staging = tmp_path / "adapters.tmp"
-    follow(lora(staging))
+    run_training(lora(staging))
     (staging / "training.json").unlink()
     cut = staging / "0000060_adapters.safetensors"
     cut.write_bytes(cut.read_bytes()[:-10])
     assert not is_whole(cut)
-    ended = follow(lora(staging), "--resume")
+    ended = run_training(lora(staging), "--resume")
     assert "Going on after iteration 40." in ended.stdout
     assert find_checkpoints(staging)[60].parent.name == "resumed-0000040"
 
@@ -152,42 +153,32 @@ def test_another_training_is_not_gone_on_with(lora, tmp_path):
     staging = tmp_path / "adapters.tmp"
     break_off(lora(staging, iters=5000), lambda: find_checkpoints(staging))
     before = read_metrics(staging)
-    refused = follow(lora(staging, learning_rate=1e-5), "--resume")
+    refused = run_training(lora(staging, iters=5000, learning_rate=1e-5), "--resume")
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
     assert "it had learning_rate=0.001, now it is 1e-05" in refused.stderr
-    refused = follow(lora(staging, iters=10), "--resume")
-    assert refused.returncode == 2 and "and ended at ITERS=5000" in refused.stderr
+    refused = run_training(lora(staging, iters=10), "--resume")
+    assert refused.returncode == 2 and "it had iters=5000, now it is 10" in refused.stderr
     assert read_metrics(staging) == before and not list(staging.glob("resumed-*"))
     write_data(tmp_path / "data", ["Another."] * 24, ["And another."] * 9)
-    refused = follow(lora(staging), "--resume")
-    assert refused.returncode == 2 and "it was of other rows" in refused.stderr
+    refused = run_training(lora(staging, iters=5000), "--resume")
+    assert refused.returncode == 2 and "it had rows=" in refused.stderr
 
 
-def test_the_learning_rate_goes_on_where_it_was(lora, tmp_path):
-    """The resumed run's schedule is that of an unbroken one, to the last digit."""
-    schedule = "lr_schedule: {name: cosine_decay, arguments: [1e-3, 60]}\n"
-    (tmp_path / "lora.yaml").write_text(schedule)
-    rates = []
-    for name in ("unbroken", "broken"):
-        staging = tmp_path / name
-        command = lora(staging, config=tmp_path / "lora.yaml")
-        if name == "broken":
-            break_off(command, lambda: find_checkpoints(tmp_path / "broken"))
-            assert follow(command, "--resume").returncode == 0
-        else:
-            follow(command)
-        entries = [e for e in read_metrics(staging) if "train_loss" in e]
-        rates.append({e["iteration"]: e["learning_rate"] for e in entries})
-    assert rates[0] == rates[1] and rates[0][60] < 1e-5
-
-
-def test_a_training_that_has_ended_is_not_taken_for_another(lora, tmp_path):
+def test_the_learning_rate_falls_to_its_end_again(lora, tmp_path):
+    """A resumed schedule begins anew, and ends with the last iteration."""
     staging = tmp_path / "adapters.tmp"
-    follow(lora(staging, iters=20))
-    again = follow(lora(staging, iters=20), "--resume")
+    break_off(lora(staging), lambda: find_checkpoints(staging), "--lr-schedule", "cosine_decay")
+    ended = run_training(lora(staging), "--lr-schedule", "cosine_decay", "--resume")
+    assert ended.returncode == 0, ended.stderr
+    rates = [entry["learning_rate"] for entry in read_metrics(staging) if "learning_rate" in entry]
+    assert rates[0] > 9e-4 and rates[-1] < 1e-5
+
+
+def test_a_training_that_has_ended_is_not_trained_again(lora, tmp_path):
+    staging = tmp_path / "adapters.tmp"
+    run_training(lora(staging, iters=20))
+    again = run_training(lora(staging, iters=20), "--resume")
     assert again.returncode == 0 and "had come to its end" in again.stdout
-    refused = follow(lora(staging, iters=60), "--resume")
-    assert refused.returncode == 2 and "ended at ITERS=20" in refused.stderr
 
 
 def test_all_weights_of_the_layers_are_trained_and_resumed(lora, tmp_path):
@@ -197,7 +188,7 @@ def test_all_weights_of_the_layers_are_trained_and_resumed(lora, tmp_path):
     break_off(command, lambda: find_checkpoints(staging))
     last = staging / "adapters.safetensors"
     last.write_bytes(last.read_bytes()[:5000])
-    ended = follow(command, "--resume")
+    ended = run_training(command, "--resume")
     assert ended.returncode == 0, ended.stderr
     kept = best(staging, tmp_path / "out")
     assert kept.returncode == 0, kept.stderr
@@ -209,14 +200,15 @@ def test_interrupting_says_how_to_go_on(lora, tmp_path, signum):
     staging = tmp_path / "adapters.tmp"
     command = lora(staging, iters=100000)
     status, error = break_off(command, lambda: find_checkpoints(staging), signum=signum)
-    how = r"the same command with RESUME=1 goes on after iteration \d+, without it"
-    assert re.fullmatch(rf"train: interrupted; {how} training starts over\n", error)
+    how = r"RESUME=1 goes on after iteration \d+, without it training starts over"
+    assert re.fullmatch(rf"train: interrupted; {how}\n", error)
     assert status == 130
 
 
-def metrics_of(staging, patience=0, **plan) -> Metrics:
-    plan = {"done": 0, "iters": 999, "save_every": 10, "reported": read_metrics(staging)} | plan
-    return Metrics(staging, plan, patience, 0.05)
+def metrics_of(staging, patience=0, done=0, iters=999, save_every=10) -> Metrics:
+    args = Namespace(patience=patience, min_delta=0.05)
+    typed = Namespace(iters=iters, save_every=save_every)
+    return Metrics(staging, done, read_metrics(staging), args, typed)
 
 
 def validate(metrics: Metrics, values: list[float]) -> int:
@@ -274,8 +266,8 @@ def test_a_curve_in_a_line(values, curve):
     assert sparkline(values) == curve
 
 
-def test_only_mlx_lm_lora_is_followed():
-    refused = run(*FOLLOW, "--", "ls")
+def test_only_mlx_lm_lora_is_run():
+    refused = run(*TRAIN, "ls")
     assert refused.returncode == 2 and "begins with: mlx_lm lora" in refused.stderr
 
 
@@ -288,7 +280,7 @@ def test_a_report_for_another_service_is_kept_too(lora, tmp_path):
     )
     command = lora(tmp_path / "adapters.tmp", report_to="wandb", project_name="mine")
     ended = subprocess.run(
-        list(map(str, [*FOLLOW, "--", *command])),
+        list(map(str, [*TRAIN, *command])),
         env={"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
