@@ -9,10 +9,12 @@ status 2: the model is not to be had.
 """
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from files import read_json, write_json
 from settings import add_config, load_settings, secret
@@ -50,19 +52,17 @@ def reason(error: Exception | None) -> str:
 def download(asked: str, key: str, revision: str | None, patterns: list[str]) -> Path:
     """The folder with the files `patterns` of a hub model. Raises ValueError in one line."""
     name, _, named = asked.partition("@")
+    options = {"revision": revision or named or None, "allow_patterns": patterns}
+    if revision:  # known already: what is in the cache needs no network
+        with contextlib.suppress(LocalEntryNotFoundError):
+            return Path(snapshot_download(name, local_files_only=True, **options))
     try:
-        folder = snapshot_download(
-            name,
-            revision=revision or named or None,
-            allow_patterns=patterns,
-            token=secret("HF_TOKEN") or None,
-        )
+        return Path(snapshot_download(name, token=secret("HF_TOKEN") or None, **options))
     except Exception as error:  # the hub's client raises many kinds; each means the same here
         raise ValueError(
             f"{asked}: neither a folder nor to be had from the hub ({reason(error)});"
             f" try again when that is mended, or name a folder: {key}=/path/to/model"
         ) from error
-    return Path(folder)
 
 
 def is_folder(model: str) -> bool:
