@@ -27,7 +27,7 @@ include bin/settings.mk
 # of now has another word, the step depends on FORCE and runs again. `make why` shows the words.
 changed = $(if $(filter-out $(shell cat $(BUILD)/made/$(1) 2>/dev/null),$($(1))),FORCE)
 
-preflight = $(foreach key,$(filter-out BUILD DATA_URL EVAL_URL EVAL_MODEL,$(KEYS)),$(key)=$($(key)))
+preflight = $(foreach key,$(filter-out BUILD DATA_URL EVAL_URL EVAL_MODEL EVAL_PORT,$(KEYS)),$(key)=$($(key)))
 base      = BASE_MODEL=$(BASE_MODEL)
 # Training takes longest, so it goes by content alone: settings, a checksum of the rows, the versions of mlx and
 # mlx-lm, and the revision that the base model's name stood for when the hub was asked (py/models.py notes it).

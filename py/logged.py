@@ -97,8 +97,10 @@ def main() -> int:
     if status:
         remove(half_made)
         full = shutil.disk_usage(output.parent).free < FULL
-        why = "the disk is full; free some, then run make again" if full else f"see {log.name}"
-        print(f"{output}: not made (exit status {status}); {why}", file=sys.stderr)
+        lines = Path(log.name).read_text(encoding="utf-8", errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        why = "the disk is full; free some, then run make again" if full else last
+        print(f"{output}: not made: {why} ({log.name})", file=sys.stderr)
         return status
     time_taken = {"output": output.name, "seconds": round(time.monotonic() - started, 1)}
     with (output.parent / "logs/times.jsonl").open("a") as stream:

@@ -69,7 +69,7 @@ def test_a_failed_step_says_where_its_log_is_and_leaves_nothing_half_made(tmp_pa
     run = logged(tmp_path / "fused", code, capture_output=True, text=True)
     assert run.returncode == 3 and not half.exists()
     assert run.stderr.splitlines() == [
-        f"{tmp_path}/fused: not made (exit status 3); see {tmp_path}/logs/fused.log"
+        f"{tmp_path}/fused: not made: what went wrong ({tmp_path}/logs/fused.log)"
     ]
     assert (tmp_path / "logs/fused.log").read_text() == "what went wrong\n"
 
