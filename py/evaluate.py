@@ -24,8 +24,8 @@ from files import sha256_of, weights_sha256
 from score import score_answer
 from server import ModelServer, ServerError
 from settings import secret
+from stats import summarize
 from suite import read_suite, read_targets
-from summary import summarize
 
 API_KEY = "EVAL_API_KEY"  # a secret, so neither a setting nor an option
 
