@@ -110,7 +110,7 @@ def describe_run(args, target: dict, suite: dict, suite_sha256: str) -> dict:
 
 def entry_of(prompt: dict, answer: dict | None, error: str | None) -> dict:
     """A prompt's entry in eval.json; without an answer its scores are None and `error` says why."""
-    head = {"id": prompt["id"], "category": prompt["category"]}
+    head = {key: prompt[key] for key in ("id", "category", "prompt")}
     if answer is None:
         nothing = {"score": None, "strict_score": None, "format": "none", "tools_called": []}
         return head | nothing | {"keywords_found": [], "text": "", "error": error}
