@@ -122,3 +122,22 @@ def test_equal_gains_are_not_called_certain():
     same = result(*[1] * 27)
     assert difference(same, same)["ci95"] == [-0.1277, 0.1277]
     assert difference(result(*[0] * 27), same)["ci95"] == [0.7446, 1]
+
+
+def test_a_sweep_names_the_seed_of_the_training_and_no_spread_of_one_draw(tmp_path):
+    files = []
+    for seed in (3, 4):
+        files.append(tmp_path / f"{seed}.json")
+        model = {"path": f"build/sweep/train-{seed}/q5"}
+        files[-1].write_text(json.dumps(result(1, model=model, overall=seed / 10)))
+    table = ["jq", "-s", "-r", "-f", ROOT / "bin/sweep.jq"]
+    lines = run(*table, *files).stdout.splitlines()
+    assert [line.split() for line in lines[1:3]] == [
+        ["0", "0", "3", "30%", "50%", "fail"],
+        ["0", "0", "4", "40%", "50%", "fail"],
+    ]
+    assert lines[-1].split() == ["0", "2", "35%", "7.1%", "50%"]
+    files[0].write_text(json.dumps(result(1) | {"model": {"path": "build/q5"}}))
+    lines = run(*table, files[0]).stdout.splitlines()
+    assert lines[1].split() == ["0", "0", "-", "50%", "50%", "fail"]
+    assert lines[-1].split() == ["0", "1", "50%", "-", "50%"]
