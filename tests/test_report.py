@@ -261,6 +261,13 @@ def test_of_a_server_of_others_nothing_is_claimed(page):
     assert not parse(made)[0]
 
 
+def test_without_a_limit_for_all_each_prompt_has_its_own(page):
+    assert "at most 160 tokens;" in page()
+    settings = {"temperature": 0, "max_tokens": 0, "seed": 0}
+    made = page(**{"eval.json": RESULT | {"settings": settings}})
+    assert "Temperature 0, each prompt's own token limit;" in made
+
+
 def test_an_answer_that_never_came_is_no_zero(page):
     gone = {"id": "p1", "category": "lsp", "score": None, "strict_score": None, "format": "none"}
     gone |= {"tools_called": [], "keywords_found": [], "text": "", "error": "timed out"}
