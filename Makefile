@@ -214,7 +214,7 @@ AGAINST = $(if $(filter base,$(BASELINE)),$(BUILD)/eval_base.json,$(BASELINE))
 compare: $(if $(A),setup,$(BUILD)/compare.md) ## the table; A=eval.json B=eval.json compares any two results
 	@$(if $(A),bin/compare.sh $(call quote,$(A)) $(call quote,$(or $(B),$(BUILD)/eval.json)) $(TARGETS) changed,cat $<)
 
-$(BUILD)/compare.md: $(BUILD)/eval.json $(AGAINST) $(TARGETS) $(LADDER) bin/compare.jq $(call changed,compare)
+$(BUILD)/compare.md: $(BUILD)/eval.json $(AGAINST) $(TARGETS) $(LADDER) bin/compare.jq py/compare.py $(call changed,compare)
 	bin/compare.sh $(AGAINST) $(BUILD)/eval.json $(TARGETS) >$@.tmp
 	@$(if $(LADDER),jq -r .summary $(LADDER) >>$@.tmp)
 	@bin/done.sh $@ compare '$(compare)'
