@@ -11,7 +11,7 @@ import pytest
 from checkpoints import find_checkpoints, is_whole, losses, read_metrics, sparkline
 from conftest import ROOT
 from files import read_json, sha256_of
-from train import Metrics, StopTraining
+from metrics import Metrics, StopTraining
 from training import SENTENCES, TRAIN, best, break_off, run, run_training, write_data
 
 
