@@ -173,9 +173,9 @@ LADDER = $(if $(filter -1,$(LADDER_ROWS))$(filter-out none,$(EVAL_URL)),,$(BUILD
 
 ladder: $(BUILD)/ladder.json ## validation loss of base, base + adapter, fused and q5
 $(BUILD)/ladder.json: $(BUILD)/adapters $(if $(filter 0,$(LOW_MEMORY)),$(BUILD)/fused) $(SERVED) $(call changed,ladder) \
-		| $(BUILD)/base
+		| $(BUILD)/base $(filter $(BUILD)/data,$(TRAINED_ON))
 	bin/python py/ladder.py --model $(BUILD)/base --adapters $(BUILD)/adapters --q5 $(SERVED) \
-		$(if $(filter 0,$(LOW_MEMORY)),--fused $(BUILD)/fused) --rows $(LADDER_ROWS) --out $@.tmp
+		$(if $(filter 0,$(LOW_MEMORY)),--fused $(BUILD)/fused) --data $(TRAINED_ON) --rows $(LADDER_ROWS) --out $@.tmp
 	@bin/done.sh $@ ladder '$(ladder)'
 	@jq -r .summary $@
 
