@@ -49,21 +49,21 @@ adopt: | $(BUILD)/preflight.ok ## take ADAPTERS=folder, trained elsewhere, as th
 	@bin/adopt.sh $(call quote,$(ADAPTERS)) $(BUILD) '$(train)'
 
 # == Sweep: how much of a score is luck?
-# The same model is asked again with other seeds and temperatures. TRAIN_SEEDS trains the experiment again, each
-# seed in a folder of its own. At temperature 0 nothing is drawn, so one seed is enough.
-
+# The same model is asked again with other seeds and temperatures. An answer that is known is not asked for
+# again. TRAIN_SEEDS trains the experiment again, each seed in a folder of its own, whose models go afterwards.
+# At temperature 0 nothing is drawn, so one seed is enough.
 DRAWS = $(foreach t,$(or $(TEMPERATURES),$(EVAL_TEMPERATURE)),$(foreach s,$(if $(filter 0 0.0,$(t)),$(EVAL_SEED),\
 	$(or $(SEEDS),$(EVAL_SEED))),$(BUILD)/sweep/seed-$(s)-temperature-$(t).json))
 
-$(BUILD)/sweep/seed-%.json: $(BUILD)/q5 $(SERVED) $(SUITE)
+$(BUILD)/sweep/seed-%.json: $(if $(filter none,$(EVAL_URL)),$(BUILD)/q5 $(SERVED)) $(SUITE) FORCE
 	@mkdir -p $(@D)
 	$(EVALUATE) --seed $(firstword $(subst -, ,$*)) --temperature $(lastword $(subst -, ,$*)) \
 		--experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@.tmp
 	@bin/done.sh $@
 
 sweep: $(if $(TRAIN_SEEDS),,$(DRAWS)) ## SEEDS="0 1" TEMPERATURES="0 0.7" TRAIN_SEEDS="0 1"
-	@for seed in $(TRAIN_SEEDS); do \
-		$(MAKE) --no-print-directory sweep TRAIN_SEEDS= SEED=$$seed BUILD=$(BUILD)/sweep/train-$$seed || exit $$?; done
+	@for seed in $(TRAIN_SEEDS); do folder=$(BUILD)/sweep/train-$$seed; \
+		$(MAKE) --no-print-directory sweep TRAIN_SEEDS= SEED=$$seed BUILD=$$folder && bin/clean.sh $$folder models || exit 1; done
 	@jq -s -r -f bin/sweep.jq $(or $(foreach s,$(TRAIN_SEEDS),$(subst $(BUILD)/,$(BUILD)/sweep/train-$(s)/,$(DRAWS))),$(DRAWS))
 
 # == Develop: for those who work on the recipe itself
