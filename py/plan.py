@@ -12,20 +12,20 @@ import platform
 import sys
 from pathlib import Path
 
-from check_plan import (
+from checks.plan import (
     check_arithmetic,
     check_download,
     check_resources,
     output_bytes,
     with_twin,
 )
-from check_settings import check_layers, check_settings
+from checks.settings import check_layers, check_settings
 from expand_turns import training_rows
 from files import read_json
-from finding import in_columns, size
 from models import local_model
 from settings import add_config, load_settings, number
 from shapes import model_facts
+from show import in_columns, size
 
 SHAPES = Path(__file__).resolve().parent.parent / "data/shapes"
 

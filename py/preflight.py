@@ -1,6 +1,6 @@
 """Find out in seconds whether a run is doomed: writes preflight.json, and preflight.ok if not.
 
-Each module check_*.py asks one question and gives findings {id, level: "fail" | "warn" | "ok",
+Each module of checks asks one question and gives findings {id, level: "fail" | "warn" | "ok",
 what, evidence, fix}; input that cannot be read is a finding too. preflight.ok appears only when
 nothing is at level "fail"; with STRICT=1 a warning is a failure.
 """
@@ -13,21 +13,20 @@ import time
 from functools import partial
 from pathlib import Path
 
-import check_data as data
-import check_plan as plan
-import check_settings as config
 from chat_format import open_tokenizer
-from check_rows import check_splits, check_suite
-from check_served import check_instrument, check_parser
-from check_tokenizer import check_tokenizer
+from checks import data, finding, plan
+from checks import settings as config
+from checks.parser import check_instrument, check_parser
+from checks.rows import check_splits, check_suite
+from checks.tokenizer import check_tokenizer
 from expand_turns import training_rows
 from files import read_json, write_json
-from finding import finding, in_columns
 from models import KEYS, TOKENIZER_FILES, find_model, revisions
 from rows import placed_rows
 from served import tags
 from settings import add_config, load_settings, number
 from shapes import model_facts
+from show import in_columns
 from suite import read_suite, read_tools
 
 # What the ids of the checks begin with, where all input can be read.

@@ -11,12 +11,13 @@ from collections import Counter
 from pathlib import Path
 
 from calls import is_python
-from check_served import answers, count_calls, tools_called
+from checks import finding
+from checks.parser import answers, count_calls, tools_called
 from files import sha256_of
-from finding import finding, some
 from rows import read_rows
 from score import EXECUTE_CODE, calls_in_text, code_of
 from settings import number
+from show import some
 
 RARE = 5  # calls; a tool with fewer is hardly taught
 PROMPT_SHOWN = 40  # characters

@@ -10,11 +10,12 @@ import re
 from collections import Counter
 
 from calls import called_names
+from checks import finding
 from client import read_answer
-from finding import finding, some
 from score import EXECUTE_CODE, calls_in_text, code_of, score_answer
 from served import make_machine, parse_calls, served_response, split_text, tags, tool_parsers
 from server import ServerError
+from show import some
 
 NAME = re.compile(r"[A-Za-z_][\w.-]*")
 PLAIN = ("json_tools", "qwen3_coder")  # before others that fall back on one of these formats

@@ -13,10 +13,11 @@ from pathlib import Path
 import mlx.core as mx
 from huggingface_hub.constants import HF_HUB_CACHE
 
+from checks import finding
 from files import weights_bytes
-from finding import finding, size
 from models import hub_name
 from settings import number
+from show import size
 
 BIG = 1e9  # parameters; training more than this on a CPU takes days
 SHARD = 5 << 30  # bytes; mlx-lm writes models in files up to this size

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from checks import finding
 from files import read_json
-from finding import finding, some
+from show import some
 
 FIX = (
     "trained like this a model learns nothing (Phase 25: 0%); choose a BASE_MODEL with"

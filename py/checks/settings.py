@@ -3,8 +3,8 @@
 import importlib.util
 from pathlib import Path
 
+from checks import finding
 from files import read_json
-from finding import finding
 from settings import number
 from suite import read_targets
 

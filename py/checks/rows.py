@@ -11,8 +11,8 @@ import unicodedata
 from collections import defaultdict
 
 from chat_format import encode, format_prompt, render_masked, render_prompt, render_row
+from checks import finding
 from client import split_thinking
-from finding import finding
 from rows import batches
 from show import CONTEXT, differing_prompt, differing_text, differing_tokens, last_tokens
 from suite import messages_of
