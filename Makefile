@@ -85,7 +85,7 @@ data/phase33b_suite.json: $(SCRIPT) | setup
 # before anything is trained. Of the 30B reference only the tokenizer is fetched.
 preflight: $(BUILD)/preflight.ok ## is the run worth an evening?
 $(BUILD)/preflight.ok: $(ROWS) $(SUITE) $(TOOLS) $(SPECIAL_TOKENS) $(filter-out none,$(CHECKSUMS)) py/preflight.py \
-		$(wildcard py/check_*.py $(BASE_MODEL)/*.json $(REFERENCE_MODEL)/*.json) $(call changed,preflight) \
+		$(wildcard py/checks/*.py $(BASE_MODEL)/*.json $(REFERENCE_MODEL)/*.json) $(call changed,preflight) \
 		| $(BUILD)/.phase40-build $(if $(EMBEDDED),$(BUILD)/base)
 	bin/python py/preflight.py --out $(BUILD)
 	@mkdir -p $(BUILD)/made && echo '$(preflight)' >$(BUILD)/made/preflight
