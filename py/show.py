@@ -2,6 +2,8 @@
 
 import textwrap
 
+from pydantic import ValidationError
+
 WIDTH = 80  # columns of a terminal
 CONTEXT = 24  # characters shown on each side of a difference
 TOKENS_SHOWN = 4
@@ -23,6 +25,16 @@ def in_columns(head: str, text: str) -> str:
     width = WIDTH - len(head)
     lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
     return head + ("\n" + " " * len(head)).join(lines or [""])
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong: "messages[1].content: Input should be ..."."""
+    problem = error.errors()[0]
+    where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem["loc"])
+    text = problem["msg"].removeprefix("Value error, ").replace(" at line 1 column", " at column")
+    if problem["type"].endswith(("literal_error", "_type")):
+        text += f", not {problem['input']!r:.40}"
+    return f"{where.lstrip('.')}: {text}" if where else text
 
 
 def common_length(a, b) -> int:

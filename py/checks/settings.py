@@ -4,9 +4,8 @@ import importlib.util
 from pathlib import Path
 
 from checks import finding
-from files import read_json
 from settings import number
-from suite import read_targets
+from suite import read_baseline, read_targets
 
 CHOICES = {
     "Q_BITS": ("2", "3", "4", "5", "6", "8"),  # what mlx can quantize to
@@ -88,11 +87,7 @@ def check_results(settings: dict) -> list[dict]:
     """No finding; ValueError when TARGETS or BASELINE is not what the comparison reads."""
     read_targets(Path(settings["TARGETS"]))
     if settings["BASELINE"] != "base":
-        path = Path(settings["BASELINE"])
-        baseline = read_json(path)
-        for field, kind in (("overall", (int, float)), ("categories", dict)):
-            if not isinstance(baseline.get(field), kind):
-                raise ValueError(f"{path}: not a result to compare with, it has no {field!r}")
+        read_baseline(Path(settings["BASELINE"]))
     return []
 
 
