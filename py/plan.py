@@ -17,9 +17,9 @@ from checks.plan import (
     check_download,
     check_resources,
     output_bytes,
-    with_twin,
+    with_float32,
 )
-from checks.settings import check_layers, check_settings
+from checks.settings import check_layers, check_settings, declared
 from expand_turns import training_rows
 from files import read_json
 from models import local_model
@@ -85,20 +85,25 @@ def shape(settings: dict) -> tuple[dict, Path | None]:
     return read_json(known / "config.json"), None
 
 
+def count_rows(settings: dict, split: str) -> int | None:
+    """How many rows a split has; what is declared, or None for auto, where it is not here yet."""
+    if (Path(settings["DATA"]) / f"{split}.jsonl").is_file():
+        return sum(1 for _ in training_rows(settings, split))
+    return declared(settings, f"{split.upper()}_ROWS")
+
+
 def page(settings: dict, to_make: list[str]) -> str:
     """The whole page; `to_make` names outputs. Raises ValueError for input that can't be used."""
     check_settings(settings)
     config, folder = shape(settings)
-    model = with_twin(model_facts(config, settings))
+    model = with_float32(model_facts(config, settings))
     check_layers(settings, model["layers"])
-    rows = number(settings, "TRAIN_ROWS")
-    if (Path(settings["DATA"]) / "train.jsonl").is_file():  # else it is not fetched yet
-        rows = sum(1 for _ in training_rows(settings, "train"))
     checkpoints = number(settings, "ITERS") // number(settings, "SAVE_EVERY") + 1
     adapters = 4 * model["trainable_parameters"] * checkpoints  # float32
     sizes = output_bytes(settings, model) | {"adapters": adapters}
     to_write = {output: sizes[output] for output in to_make if output in sizes}
-    arithmetic, _ = check_arithmetic(settings, rows, model)
+    rows = [count_rows(settings, split) for split in ("train", "valid")]
+    arithmetic = check_arithmetic(settings, *rows, model)[0] if all(rows) else []
     resources, _ = check_resources(settings, model, to_write)
     resources += check_download(folder, model)
     facts = [
@@ -108,6 +113,8 @@ def page(settings: dict, to_make: list[str]) -> str:
         )
         for entry in arithmetic + resources
     ]
+    if not arithmetic:
+        facts.append("  The rows are not here yet, so the epochs are not known.")
     head = f"{settings['EXPERIMENT']}: {settings['BASE_MODEL']} on {settings['DATA']}"
     stopped = [entry["id"] for entry in arithmetic + resources if entry["level"] == "fail"]
     if stopped:

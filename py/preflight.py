@@ -1,8 +1,8 @@
 """Find out in seconds whether a run is doomed: writes preflight.json, and preflight.ok if not.
 
-Each module of checks asks one question and gives findings {id, level: "fail" | "warn" | "ok",
+The questions are in checks/, one a file. Each gives findings {id, level: "fail" | "warn" | "ok",
 what, evidence, fix}; input that cannot be read is a finding too. preflight.ok appears only when
-nothing is at level "fail"; with STRICT=1 a warning is a failure.
+nothing is at level "fail". With STRICT=1 a warning is a failure.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import gc
 import logging
 import sys
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -88,18 +89,20 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     gc.disable()  # a third of the time to open a tokenizer goes into tracing its entries
     folders, tokenizers = open_models(settings, attempt)
     base, reference = tokenizers.values()
-
-    count = sum(1 for _ in trained()) if rows_readable else number(settings, "TRAIN_ROWS")
-    facts |= {"train_rows": count, "train_file": str(files[0])}
-    facts["models"] = {
-        key: {"model": settings[key], "revision": revisions(settings).get(settings[key])}
-        for key in KEYS
-    }
     if base and reference:
         special = Path(settings["SPECIAL_TOKENS"])
         ask("tokenizer.special_tokens", check_tokenizer, folders, tokenizers, special)
     gc.enable()
     gc.freeze()  # the tokenizers stay; what 100,000 rows leave behind does not
+
+    facts["train_file"] = str(files[0])
+    facts["models"] = {
+        key: {"model": settings[key], "revision": revisions(settings).get(settings[key])}
+        for key in KEYS
+    }
+    if rows_readable:
+        for split in ("train", "valid"):
+            facts[f"{split}_rows"] = sum(1 for _ in training_rows(settings, split))
     if rows_readable and base:
         limit = number(settings, "MAX_SEQ_LENGTH")
         readable = ask("template.render", check_splits, base, reference, trained(), valid(), limit)
@@ -118,39 +121,28 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
             ask("data.calls", data.check_calls, train(), tools)
         ask("data.leaks", data.check_leaks, train(), valid(), suite)
         ask("data.system_prompts", data.check_system_prompts, train(), suite)
+
     folder = folders["BASE_MODEL"]
     if folder and (folder / "config.json").is_file():
-        check_size(settings, folder, count, attempt, ask, facts)
+        shape = attempt("model.base_model", read_json, folder / "config.json")
+        model = shape and attempt("plan.model", model_facts, shape, settings)
+        if model and ask("config.settings", config.check_layers, settings, model["layers"]):
+            model = facts["model"] = plan.with_float32(model)
+            ask("model.vocabulary", plan.check_vocabulary, facts.get("largest_id", 0), model)
+            rows = [
+                facts.get(key.lower()) or config.declared(settings, key)
+                for key in ("TRAIN_ROWS", "VALID_ROWS")
+            ]
+            if all(rows):
+                ask("plan.epochs", plan.check_arithmetic, settings, *rows, model)
+            missing = plan.missing_bytes(settings, model)
+            ask("resources.disk", plan.check_resources, settings, model, missing)
+            ask("resources.download", plan.check_download, folder, model)
     return findings, facts, not unreadable
 
 
-def check_size(settings: dict, base: Path, rows: int, attempt, ask, facts: dict) -> None:
-    """The plan's arithmetic and the machine's resources, from the base model's config.json."""
-    shape = attempt("model.base_model", read_json, base / "config.json")
-    model = shape and attempt("plan.model", model_facts, shape, settings)
-    if model and ask("config.settings", config.check_layers, settings, model["layers"]):
-        model = plan.with_twin(model)
-        facts["model"] = model
-        ask("model.vocabulary", plan.check_vocabulary, facts.get("largest_id", 0), model)
-        missing = plan.missing_bytes(settings, model)
-        ask("plan.epochs", plan.check_arithmetic, settings, rows, model)
-        ask("resources.disk", plan.check_resources, settings, model, missing)
-        ask("resources.download", plan.check_download, base, model)
-
-
-def table(findings: list[dict]) -> str:
-    """The findings for a terminal: level, id, evidence, and the fix where there is a new one."""
-    lines, last_fix = [], ""
-    for entry in findings:
-        lines.append(in_columns(f"{entry['level']:<4}  {entry['id']:<24}  ", entry["evidence"]))
-        if entry["fix"] and entry["fix"] != last_fix:
-            lines.append(in_columns(" " * 32 + "-> ", entry["fix"]))
-        last_fix = entry["fix"]
-    return "\n".join(lines)
-
-
 def describe(error: Exception) -> str:
-    """What an exception says, with its kind where it is not one of ours."""
+    """What an exception says, in a line, with its kind where it is not one of ours."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
@@ -158,6 +150,17 @@ def describe(error: Exception) -> str:
 
 def in_one_line(text: str) -> str:
     return " ".join(text.splitlines())
+
+
+def table(findings: list[dict]) -> str:
+    """The findings that are not ok, for a terminal, each with its evidence and its fix."""
+    lines = []
+    for entry in findings:
+        if entry["level"] != "ok":
+            lines.append(in_columns(f"{entry['level']}  {entry['id']}: ", entry["evidence"]))
+            if entry["fix"]:
+                lines.append(in_columns("      -> ", entry["fix"]))
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -182,13 +185,15 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"preflight: {in_one_line(str(error))}", file=sys.stderr)
         return 2
-    print(table(findings))
-    failed = [entry for entry in findings if entry["level"] == "fail"]
-    warned = sum(entry["level"] == "warn" for entry in findings)
+    if lines := table(findings):
+        print(lines)
+    levels = Counter(entry["level"] for entry in findings)
     seconds = time.perf_counter() - started
-    print(f"{len(findings)} checks, {len(failed)} failed, {warned} warned, {seconds:.1f} s")
+    counts = f"{levels['ok']} checks ok, {levels['warn']} warned, {levels['fail']} failed"
+    print(f"{counts}, {seconds:.1f} s")
     if facts["not_checked"]:
-        print("Not checked, for want of what failed above:", ", ".join(facts["not_checked"]))
+        print("Not checked, because of what failed above:", ", ".join(facts["not_checked"]))
+    failed = [entry for entry in findings if entry["level"] == "fail"]
     if failed:
         first = failed[0]
         more = f" ({len(failed) - 1} more in {args.out / 'preflight.json'})" if failed[1:] else ""

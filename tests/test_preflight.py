@@ -245,3 +245,23 @@ def test_the_same_input_gives_the_same_report(experiment, check):
         assert list(report) == ["schema", "checks", "facts"] and report["schema"] == 1
         reports.append([e for e in report["checks"] if not e["id"].startswith("resources.")])
     assert reports[0] == reports[1]
+
+
+def test_auto_states_the_number_instead_of_holding_it_to_one(experiment, check):
+    auto = dict.fromkeys("TRAIN_ROWS VALID_ROWS EPOCHS COVERAGE TRAINABLE".split(), "auto")
+    train(experiment, [row(n, gold(n)) for n in range(17)])
+    status, error, findings, facts = check(NUM_LAYERS=1, ITERS=20, **auto)
+    assert (status, error) == (0, "")
+    assert (facts["train_rows"], facts["valid_rows"]) == (17, 4)
+    assert findings["plan.epochs"]["evidence"] == "20 iterations x 2 rows / 17 rows = 2.353"
+    assert findings["plan.coverage"]["evidence"].endswith("= 50%")
+    status, error, _, _ = check(BATCH_SIZE=5, **auto)
+    assert status == 2 and "data.rows.valid: BATCH_SIZE=5: more than the 4 rows of" in error
+
+
+def test_advice_is_never_the_value_that_was_just_rejected(check):
+    fix = check(ITERS=28, EPOCHS=2.76)[2]["plan.epochs"]["fix"]
+    assert fix == "set EPOCHS=2.8 if that is the plan"  # 27 make 2.7 and 28 make 2.8
+    fix = check(ITERS=28, EPOCHS=3)[2]["plan.epochs"]["fix"]
+    assert fix == "set EPOCHS=2.8 if that is the plan, else ITERS=30"
+    assert check(ITERS=30, EPOCHS=3)[0] == 0

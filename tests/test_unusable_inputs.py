@@ -197,6 +197,10 @@ SETTINGS = (
     "LORA_DROPOUT=nan: expected 0 to 0.999",
     "LORA_SCALE=inf: expected above 0",
     "EVAL_TEMPERATURE=hot: expected a number",
+    "EVAL_CONCURRENCY=1025: expected 1 to 1,024",
+    "EVAL_TIMEOUT=0.0001: expected 0.001 to 1,000,000",
+    "ITERS=auto: expected a whole number",
+    "EPOCHS=0: expected above 0, or auto",
     "EVAL_PORT=99999: expected 0 to 65,535",
     "TRAIN_ROWS=0: expected 1 or more",
     "BATCH_SIZE=1.5: expected a whole number",
@@ -215,6 +219,6 @@ def test_what_cannot_be_used_is_named_in_one_line(experiment, check, case):
 
 
 @pytest.mark.parametrize("says", SETTINGS)
-def test_a_setting_that_no_stage_can_use_is_named(check, says):
+def test_a_setting_that_no_step_can_use_is_named(check, says):
     key, value = says.partition(": ")[0].split("=")
     assert_stopped(check(**{key: value}), f"config.settings: {says}", status=2)

@@ -13,10 +13,10 @@ from pathlib import Path
 from calls import is_python
 from checks import finding
 from checks.parser import answers, count_calls, tools_called
+from checks.settings import check_batch, declared
 from files import sha256_of
 from rows import read_rows
 from score import EXECUTE_CODE, calls_in_text, code_of
-from settings import number
 from show import some
 
 RARE = 5  # calls; a tool with fewer is hardly taught
@@ -69,14 +69,17 @@ def check_count(settings: dict, file: Path) -> list[dict]:
     Raises ValueError with path:line.
     """
     key = f"{file.stem.upper()}_ROWS"
-    count, wanted = sum(1 for _ in read_rows(file)), number(settings, key)
+    count, wanted = sum(1 for _ in read_rows(file)), declared(settings, key)
+    if wanted is None:
+        check_batch(settings, count, f"the {count:,} rows of {file}")
+    right = wanted in (None, count)
     return [
         finding(
             f"data.rows.{file.stem}",
-            "ok" if count == wanted else "fail",
+            "ok" if right else "fail",
             f"rows of {file}",
-            f"{count:,} rows" + ("" if count == wanted else f", {key}={wanted}"),
-            f"fetch the right file, or set {key}={count}",
+            f"{count:,} rows" + ("" if right else f", {key}={wanted}"),
+            f"fetch the right file, or set {key}={count} (or auto)",
         )
     ]
 

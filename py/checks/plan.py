@@ -14,6 +14,7 @@ import mlx.core as mx
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from checks import finding
+from checks.settings import declared
 from files import weights_bytes
 from models import hub_name
 from settings import number
@@ -21,54 +22,59 @@ from show import size
 
 BIG = 1e9  # parameters; training more than this on a CPU takes days
 SHARD = 5 << 30  # bytes; mlx-lm writes models in files up to this size
-TWIN = "q5-float32"  # what is served in the place of q5 on a CPU
+FLOAT32 = "q5-float32"  # what is served in the place of q5 on a CPU
 
 
-def check_arithmetic(settings: dict, rows: int, model: dict) -> tuple[list[dict], dict]:
-    """Epochs, layer coverage and trainable parameters against what is declared, within 1%."""
+def advised_iters(epochs: float, rows: int, batch: int) -> str:
+    """ ", else ITERS=..." for so many epochs; "" where no whole number comes within 1%."""
+    iters = round(epochs * rows / batch)
+    return f", else ITERS={iters}" if abs(iters * batch / rows - epochs) <= 0.01 * epochs else ""
+
+
+def check_arithmetic(settings: dict, rows: int, valid: int, model: dict) -> tuple[list[dict], dict]:
+    """Epochs, layer coverage and trainable parameters against what is declared, within 1%.
+
+    `rows` are trained on, `valid` rows are validated on.
+    """
     iters, batch = number(settings, "ITERS"), number(settings, "BATCH_SIZE")
     layers, every = number(settings, "NUM_LAYERS"), number(settings, "STEPS_PER_EVAL")
-    valid, batches = number(settings, "VALID_ROWS"), number(settings, "VAL_BATCHES")
+    batches = number(settings, "VAL_BATCHES")
     seen = valid // batch if batches < 0 else min(valid // batch, batches)
     save = number(settings, "SAVE_EVERY")
-    keys = ("EPOCHS", "COVERAGE", "TRAINABLE")
-    declared = {key: number(settings, key, float) for key in keys}
     epochs, coverage = iters * batch / rows, layers / model["layers"]
     trainable, parameters = model["trainable_parameters"] / 1e6, model["parameters"] / 1e6
-    # key -> (what is planned, how far off it may be, its unit, what it follows from, what to mend)
+    promised = {key: declared(settings, key, float) for key in ("EPOCHS", "COVERAGE", "TRAINABLE")}
+    # key -> (what is planned, its unit, what it follows from, what to mend)
     planned = {
         "EPOCHS": (
             epochs,
-            0.01 * declared["EPOCHS"],
             "",
             f"{iters} iterations x {batch} rows / {rows:,} rows",
-            f"ITERS={round(declared['EPOCHS'] * rows / batch)}",
+            advised_iters(promised["EPOCHS"] or epochs, rows, batch),
         ),
         "COVERAGE": (
             100 * coverage,
-            1.0,  # declared in whole percent: one point is the 1% here
             "%",
             f"LoRA on {layers} of {model['layers']} layers",
-            "mend NUM_LAYERS",
+            ", else mend NUM_LAYERS",
         ),
         "TRAINABLE": (
             trainable,
-            0.01 * declared["TRAINABLE"],
             "M",
             f"{100 * trainable / parameters:.3f}% of {parameters:,.1f}M parameters",
-            "look at BASE_MODEL, NUM_LAYERS and LORA_RANK",
+            ", else look at BASE_MODEL, NUM_LAYERS and LORA_RANK",
         ),
     }
-    findings = [
-        finding(
-            f"plan.{key.lower()}",
-            "ok" if abs(value - declared[key]) <= allowed else "fail",
-            f"{key} as declared",
-            f"{source} = {value:.4g}{unit}, declared {declared[key]:g}{unit}",
-            f"set {key}={value:.4g} if that is the plan, else {mend}",
-        )
-        for key, (value, allowed, unit, source, mend) in planned.items()
-    ] + [
+    findings = []
+    for key, (value, unit, source, mend) in planned.items():
+        promise, kept, evidence = promised[key], True, f"{source} = {value:.4g}{unit}"
+        if promise is not None:
+            # COVERAGE is declared in whole percent: one point is the 1% there.
+            kept = abs(value - promise) <= (1.0 if key == "COVERAGE" else 0.01 * promise)
+            evidence += f", declared {promise:g}{unit}"
+        level, fix = "ok" if kept else "fail", f"set {key}={value:.4g} if that is the plan{mend}"
+        findings.append(finding(f"plan.{key.lower()}", level, f"{key} as declared", evidence, fix))
+    findings += [
         finding(
             "plan.checkpoints",
             "ok" if every == save <= iters else "warn",
@@ -111,16 +117,16 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
 
 
-def with_twin(model: dict) -> dict:
-    """`model` (shapes.model_facts) with twin_bytes and twin_flags: what to serve on a CPU.
+def with_float32(model: dict) -> dict:
+    """`model` (shapes.model_facts) with the bytes of q5-float32, and the flags that make it.
 
     All weights as float32 where they fit into memory; else only the scales of the quantized ones:
     the same values in a quarter of the room, at a tenth of the speed.
     """
     fits = model["float32_bytes"] < 0.8 * memory_bytes()
     return model | {
-        "twin_bytes": model["float32_bytes" if fits else "packed_float32_bytes"],
-        "twin_flags": "--dequantize" if fits else "",
+        "q5_float32_bytes": model["float32_bytes" if fits else "packed_float32_bytes"],
+        "float32_flags": "--dequantize" if fits else "",
     }
 
 
@@ -129,7 +135,7 @@ def output_bytes(settings: dict, model: dict) -> dict[str, int]:
     fused = {} if settings["LOW_MEMORY"] == "1" else {"fused": model["fused_bytes"]}
     outputs = fused | {"q5": model["q5_bytes"]}
     if platform.system() == "Linux" and not on_gpu() and settings["EVAL_EXACT"] != "1":
-        outputs[TWIN] = model["twin_bytes"]
+        outputs[FLOAT32] = model["q5_float32_bytes"]
     return outputs
 
 
@@ -189,10 +195,10 @@ def check_resources(
     """
     build = Path(settings["BUILD"])
     free = free_bytes(build)
-    models = {name: n for name, n in written.items() if name != TWIN}
-    need, twin = sum(models.values()), written.get(TWIN, 0)
+    models = {name: n for name, n in written.items() if name != FLOAT32}
+    need, float32 = sum(models.values()), written.get(FLOAT32, 0)
     parts = " + ".join(f"{name} {size(n)}" for name, n in models.items())
-    disk = "fail" if need > free else "warn" if need + twin > free else "ok"
+    disk = "fail" if need > free else "warn" if need + float32 > free else "ok"
     memory, weights = memory_bytes(), model["base_bytes"]
     if settings["LOW_MEMORY"] == "1":  # measured at 8B: 6.3 GB, a shard of q5 and one weight
         fuse = least = min(SHARD, model["q5_bytes"]) + model["largest_bytes"]
@@ -206,10 +212,10 @@ def check_resources(
             disk,
             f"free disk for what is written to {build}",
             f"{size(need)} needed ({parts or 'all is there'}), {size(free)} free"
-            + (f"; to evaluate on a CPU {size(twin)} more" if twin else ""),
+            + (f"; to evaluate on a CPU {size(float32)} more" if float32 else ""),
             "free some disk (make clean-build removes the models of an earlier run), or name a"
             " folder on another disk with BUILD="
-            + ("; EVAL_EXACT=1 does without the float32 twin" if twin else ""),
+            + (f"; EVAL_EXACT=1 does without {FLOAT32}" if float32 else ""),
         ),
         finding(
             "resources.memory",

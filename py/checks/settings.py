@@ -1,4 +1,4 @@
-"""Is every setting one that the stages can use? Asked first: a stage would say so hours later."""
+"""Is every setting one that the steps can use? Asked first: a step would say so hours later."""
 
 import importlib.util
 from pathlib import Path
@@ -16,51 +16,73 @@ CHOICES = {
 }
 SWITCHES = "GRAD_CHECKPOINT KEEP_CHECKPOINTS EXPAND_TURNS EVAL_EXACT LOW_MEMORY STRICT"
 CHOICES |= dict.fromkeys(SWITCHES.split(), ("0", "1"))
+# What these promise is held to what is counted. With auto there is no promise.
+AUTO = ("TRAIN_ROWS", "VALID_ROWS", "EPOCHS", "COVERAGE", "TRAINABLE")
 MANY = 10**9
 ABOVE_0 = 1e-12
 # (keys, kind, the least and the greatest value they can have)
 RANGES = (
     ("ITERS BATCH_SIZE GRAD_ACCUMULATION NUM_LAYERS TRAIN_ROWS VALID_ROWS", int, 1, MANY),
-    ("STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT", int, 1, MANY),
-    ("MAX_SEQ_LENGTH EVAL_CONCURRENCY", int, 1, MANY),
+    ("STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT MAX_SEQ_LENGTH", int, 1, MANY),
+    ("EVAL_CONCURRENCY", int, 1, 1024),
     ("LORA_RANK", int, 1, 65536),
     ("VAL_BATCHES LADDER_ROWS", int, -1, MANY),
     ("SEED EVAL_SEED", int, 0, 2**32 - 1),
     ("PATIENCE EVAL_MAX_TOKENS", int, 0, MANY),
     ("EVAL_PORT", int, 0, 65535),
     ("LEARNING_RATE", float, ABOVE_0, 1),
-    ("LORA_SCALE EPOCHS COVERAGE TRAINABLE EVAL_TIMEOUT", float, ABOVE_0, MANY),
+    ("LORA_SCALE EPOCHS COVERAGE TRAINABLE", float, ABOVE_0, MANY),
+    ("EVAL_TIMEOUT", float, 0.001, 10**6),
     ("MIN_DELTA", float, 0, MANY),
     ("LORA_DROPOUT", float, 0, 0.999),
     ("EVAL_TEMPERATURE", float, 0, 100),
 )
 
 
+def declared(settings: dict, key: str, kind=int):
+    """The number that `key` promises; None for auto."""
+    return None if settings[key] == "auto" else number(settings, key, kind)
+
+
+def check_range(settings: dict, key: str, kind: type, low: float, high: float) -> None:
+    """Raise ValueError when settings[key] is not a number from `low` to `high`."""
+    if key in AUTO and settings[key] == "auto":
+        return
+    if not low <= number(settings, key, kind) <= high:  # nan is not, either
+        limits = "above 0" if low == ABOVE_0 else f"{low:,}"
+        if high < MANY:
+            limits += f" to {high:,}"
+        elif low != ABOVE_0:
+            limits += " or more"
+        limits += ", or auto" if key in AUTO else ""
+        raise ValueError(f"{key}={settings[key]}: expected {limits}")
+
+
 def check_settings(settings: dict) -> list[dict]:
-    """No finding; ValueError naming the key for a value that no stage can use."""
+    """No finding; ValueError naming the key for a value that no step can use."""
     for key, choices in CHOICES.items():
         if settings[key] not in choices:
             raise ValueError(f"{key}={settings[key]}: expected one of {', '.join(choices)}")
     for keys, kind, low, high in RANGES:
         for key in keys.split():
-            if not low <= number(settings, key, kind) <= high:  # nan is not, either
-                least = "above 0" if low == ABOVE_0 else f"{low:,}"
-                upward = "" if low == ABOVE_0 else " or more"
-                limits = least + (upward if high == MANY else f" to {high:,}")
-                raise ValueError(f"{key}={settings[key]}: expected {limits}")
+            check_range(settings, key, kind, low, high)
     if number(settings, "VAL_BATCHES") == 0:
         raise ValueError("VAL_BATCHES=0: expected -1 for all of the set, or 1 and more")
-    if number(settings, "GRAD_ACCUMULATION") > number(settings, "ITERS"):
-        raise ValueError(
-            f"GRAD_ACCUMULATION={settings['GRAD_ACCUMULATION']}: more than ITERS, no step is taken"
-        )
+    accumulation = number(settings, "GRAD_ACCUMULATION")
+    if accumulation > number(settings, "ITERS"):
+        raise ValueError(f"GRAD_ACCUMULATION={accumulation}: more than ITERS, no step is taken")
     for key in ("TRAIN_ROWS", "VALID_ROWS"):
-        if number(settings, "BATCH_SIZE") > number(settings, key):
-            raise ValueError(
-                f"BATCH_SIZE={settings['BATCH_SIZE']}: more than {key}={settings[key]};"
-                " mlx-lm refuses a split smaller than a batch"
-            )
+        check_batch(settings, declared(settings, key), f"{key}={settings[key]}")
     return []
+
+
+def check_batch(settings: dict, rows: int | None, split: str) -> None:
+    """Raise ValueError when a split has fewer rows than a batch; None rows are not counted yet."""
+    batch = number(settings, "BATCH_SIZE")
+    if rows is not None and rows < batch:
+        raise ValueError(
+            f"BATCH_SIZE={batch}: more than {split}; mlx-lm refuses a split smaller than a batch"
+        )
 
 
 def check_services(settings: dict) -> list[dict]:
