@@ -164,7 +164,7 @@ endif
 
 $(BUILD)/q5-float32: $(BUILD)/q5
 	bin/python -m mlx_lm convert --hf-path $< --mlx-path $@.tmp --dtype float32 \
-		$$(jq -r '.facts.model.twin_flags // "--dequantize"' $(BUILD)/preflight.json)
+		$$(jq -r '.facts.model.float32_flags // "--dequantize"' $(BUILD)/preflight.json)
 	@bin/done.sh $@
 
 # == Ladder: has the adapter survived?
