@@ -20,6 +20,13 @@ from show import some
 NAME = re.compile(r"[A-Za-z_][\w.-]*")
 PLAIN = ("json_tools", "qwen3_coder")  # before others that fall back on one of these formats
 NO_TOOL = "some_other_function"
+# A case of known answers -> what they must do. They are made of the validation rows' gold calls.
+INSTRUMENT = {
+    "gold": "score 1.0 in both scales",
+    "prose": "score 0 in the strict scale as prose",
+    "direct": "score 0.5 as direct calls",
+    "wrong_tool": "score 0.1 with another tool in the code",
+}
 
 
 def answers(rows):
@@ -54,28 +61,21 @@ def is_function(call: dict) -> bool:
     return bool(NAME.fullmatch(str(call.get("name")))) and call["arguments"].startswith("{")
 
 
-def count_kept(tokenizer, parsers: list[str], rows, pair: tuple[str, str]) -> dict[str, dict]:
-    """{parser: {kept, size, losing}} for some parsers and the calls between `pair`, in one pass.
+def count_kept(tokenizer, parser: str, rows, pair: tuple[str, str]) -> tuple[int, list[str]]:
+    """(how many calls between `pair` the parser keeps, the places of the first rows that lose one).
 
-    `kept` calls come back as those of a function: some parsers do not fail on another's format, but
-    return the whole text as a name. `size` is the length of their arguments, `losing` the places
-    of the first rows that lose one.
+    A call is kept when it comes back as that of a function: some parsers do not fail on another's
+    format, but return the whole text as a name.
     """
-    machines = {tags(name): make_machine(tokenizer, name) for name in parsers}
-    counts = {name: {"kept": 0, "size": 0, "losing": []} for name in parsers}
+    machine, total, losing = make_machine(tokenizer, parser), 0, []
     for place, text in answers(rows):
-        written = count_calls(text, pair)
-        if not written:
-            continue
-        split = {own: split_text(machine, text)[1] for own, machine in machines.items()}
-        for name, count in counts.items():
-            calls = [call["function"] for call in parse_calls(name, split[tags(name)])]
-            kept = [call for call in calls if is_function(call)]
-            count["kept"] += len(kept)
-            count["size"] += sum(len(call["arguments"]) for call in kept)
-            if len(kept) < written and len(count["losing"]) < 3:
-                count["losing"].append(place)
-    return counts
+        if written := count_calls(text, pair):
+            calls = parse_calls(parser, split_text(machine, text)[1])
+            kept = sum(is_function(call["function"]) for call in calls)
+            total += kept
+            if kept < written and len(losing) < 3:
+                losing.append(place)
+    return total, losing
 
 
 def check_parser(tokenizer, train) -> tuple[list[dict], dict]:
@@ -85,35 +85,35 @@ def check_parser(tokenizer, train) -> tuple[list[dict], dict]:
     """
     pair, total = find_tags(train())
     inferred = tokenizer.init_kwargs.get("tool_parser_type")
-    what = "tool calls of the training rows through the server's parser"
     facts = {"tool_calls": total, "tool_parser_inferred": inferred, "tool_parser": inferred}
+
+    def found(level: str, evidence: str, fix: str = "") -> tuple[list[dict], dict]:
+        what = "tool calls of the training rows through the server's parser"
+        return [finding("served.parser", level, what, evidence, fix)], facts
+
     if not total:
         fix = "rows that call tools are what this recipe trains on"
-        evidence = "the training rows hold no tool call in a format that mlx-lm reads"
-        return [finding("served.parser", "fail", what, evidence, fix)], facts
-    kept = 0
-    if inferred:
-        kept = count_kept(tokenizer, [inferred], train(), pair)[inferred]["kept"]
+        return found("fail", "the training rows hold no tool call that mlx-lm can read", fix)
+    kept = count_kept(tokenizer, inferred, train(), pair)[0] if inferred else 0
     facts["calls_kept_inferred"] = kept
     if kept == total:
-        evidence = f"{inferred} keeps {kept:,} of {total:,}"
-        return [finding("served.parser", "ok", what, evidence)], facts
-    names = dict.fromkeys((*PLAIN, *tool_parsers()))
-    candidates = [name for name in names if tags(name) == pair and name != inferred]
-    counts = count_kept(tokenizer, candidates, train(), pair)
-    best = max(counts, key=lambda name: (counts[name]["kept"], counts[name]["size"]))
-    lost = (
-        f"{inferred}, which the server would use, keeps {kept:,} of {total:,}"
-        if inferred
-        else f"the server would use no parser and return none of {total:,} as calls"
-    )
-    if counts[best]["kept"] < total:
-        evidence = f"{lost}; the best other, {best}, loses calls in {counts[best]['losing']}"
-        fix = "write the calls of these rows in one format that mlx_lm.tool_parsers reads"
-        return [finding("served.parser", "fail", what, evidence, fix)], facts
-    facts["tool_parser"] = best
-    fix = f"nothing to do: quantize writes tool_parser_type {best} into q5's tokenizer_config.json"
-    return [finding("served.parser", "warn", what, f"{lost}; {best} keeps all", fix)], facts
+        return found("ok", f"{inferred} keeps {kept:,} of {total:,}")
+    lost = f"the server would use no parser and return none of {total:,} as calls"
+    if inferred:
+        lost = f"{inferred}, which the server would use, keeps {kept:,} of {total:,}"
+    best = (0, "", [])
+    for name in dict.fromkeys((*PLAIN, *tool_parsers())):
+        if tags(name) != pair or name == inferred:
+            continue
+        kept, losing = count_kept(tokenizer, name, train(), pair)
+        if kept == total:
+            facts["tool_parser"] = name
+            fix = f"nothing to do: quantize names {name} in q5's tokenizer_config.json"
+            return found("warn", f"{lost}; {name} keeps all", fix)
+        best = max(best, (kept, name, losing))
+    if best[0]:
+        lost += f"; the best other, {best[1]}, loses calls in {some(best[2])}"
+    return found("fail", lost, "write these calls in one format that mlx_lm.tool_parsers reads")
 
 
 def tools_called(text: str) -> list[str]:
@@ -124,31 +124,19 @@ def tools_called(text: str) -> list[str]:
 
 
 def check_instrument(tokenizer, parser: str, rows, tools: set[str]) -> list[dict]:
-    """Does the scorer give known answers the worth they have, through the server's parser?
-
-    The known answers are made of the gold calls of the validation rows: as they are (1.0 in both
-    scales), as prose that names the tool (0 in the strict one), as a direct call of the tool
-    (0.5), and in the right format with another tool (0.1).
-    """
+    """Does the scorer give known answers the worth they have, through the server's parser?"""
     machine, known = make_machine(tokenizer, parser), tools - {EXECUTE_CODE}
-    right = {
-        "gold": "score 1.0 in both scales",
-        "prose": "score 0 in the strict scale as prose",
-        "direct": "score 0.5 as direct calls",
-        "wrong_tool": "score 0.1 with another tool in the code",
-    }
-    wrong, count = {case: [] for case in right}, 0
+    wrong, count = {case: [] for case in INSTRUMENT}, 0
 
     def expect(case: str, place: str, text: str, wanted: list[str], *scores: float | None):
         """Note under `case` when the answer's scores are not these; None stands for any."""
-        keywords = {"multi": len(wanted) > 1, "keywords": wanted}
         try:
-            response = served_response(tokenizer, machine, parser, text)
-            answer = read_answer(response, tokenizer)
+            answer = read_answer(served_response(tokenizer, machine, parser, text), tokenizer)
         except ServerError as error:
             wrong[case].append(f"{place}: {error}")
             return
-        got = score_answer(keywords, answer["text"], answer["calls"])
+        prompt = {"multi": len(wanted) > 1, "keywords": wanted}
+        got = score_answer(prompt, answer["text"], answer["calls"])
         pairs = zip(scores, (got["score"], got["strict_score"]), strict=True)
         if any(score is not None and abs(score - value) > 1e-9 for score, value in pairs):
             wrong[case].append(
@@ -168,17 +156,14 @@ def check_instrument(tokenizer, parser: str, rows, tools: set[str]) -> list[dict
             expect("direct", place, direct, [tool], 0.5, 0.5)
             other = re.sub(rf"\b{re.escape(tool)}\b(?!>)", NO_TOOL, text)
             expect("wrong_tool", place, other, [tool], 0.1, 0.1)
-    return [
-        finding(
-            f"instrument.{case}",
-            "fail" if wrong[case] or not count else "ok",
-            "known answers through the server's parser and the scorer",
-            some(wrong[case], 2)
-            if wrong[case]
-            else f"{count:,} gold calls {text}"
-            if count
-            else "the validation rows hold no tool call to calibrate with",
-            "a live answer would be scored wrongly too: mend the row, or the scorer",
-        )
-        for case, text in right.items()
-    ]
+    findings = []
+    for case, right in INSTRUMENT.items():
+        level, evidence = "ok", f"{count:,} gold calls {right}"
+        if not count:
+            level, evidence = "fail", "the validation rows hold no tool call to calibrate with"
+        if wrong[case]:
+            level, evidence = "fail", some(wrong[case], 2)
+        what = "known answers through the server's parser and the scorer"
+        fix = "a live answer would be scored wrongly too: mend the row, or the scorer"
+        findings.append(finding(f"instrument.{case}", level, what, evidence, fix))
+    return findings
