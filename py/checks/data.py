@@ -25,11 +25,8 @@ CALL_WORDS = re.compile(r"<function=|</?tool_?call|\bexecute_code\b")
 FUNCTION = re.compile(r"\b([a-z_][a-z0-9_]*)\(")  # a tool as a system prompt writes it
 
 
-def pinned_checksum(path: Path, file: Path) -> str | None:
-    """The sha256 that `path`, a list as `shasum -a 256` writes it, has for a file of that name.
-
-    Raises ValueError when the list can't be read.
-    """
+def pinned_checksum(path: Path, file: Path) -> str:
+    """The sha256 that `path`, a list as `shasum -a 256` writes it, has for a file of that name."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -40,27 +37,20 @@ def pinned_checksum(path: Path, file: Path) -> str | None:
             raise ValueError(f"{path}:{place}: expected SHA256, two spaces, a file name")
         if Path(name).name == file.name:
             return digest
-    return None
+    raise ValueError(f"{path}: lists no {file.name}; CHECKSUMS=none pins nothing")
 
 
 def check_checksum(checksums: str, file: Path) -> list[dict]:
     """Are the bytes of a split the pinned ones? Nothing is found where CHECKSUMS=none."""
     if checksums == "none":
         return []
-    pinned = pinned_checksum(Path(checksums), file)
-    if pinned is None:
-        raise ValueError(f"{checksums}: lists no {file.name}; CHECKSUMS=none pins nothing")
-    found = sha256_of(file)
-    return [
-        finding(
-            f"data.checksum.{file.stem}",
-            "ok" if found == pinned else "fail",
-            f"{file} against {checksums}",
-            f"sha256 {found[:12]}..."
-            + ("" if found == pinned else f", pinned {pinned[:12]}...: not the same file"),
-            "fetch the file again; for data of your own set CHECKSUMS=none",
-        )
-    ]
+    pinned, found = pinned_checksum(Path(checksums), file), sha256_of(file)
+    level, evidence = "ok", f"sha256 {found[:12]}..."
+    if found != pinned:
+        level, evidence = "fail", f"{evidence}, pinned {pinned[:12]}...: not the same file"
+    fix = "fetch the file again; for data of your own set CHECKSUMS=none"
+    what = f"{file} against {checksums}"
+    return [finding(f"data.checksum.{file.stem}", level, what, evidence, fix)]
 
 
 def check_count(settings: dict, file: Path) -> list[dict]:
@@ -70,18 +60,13 @@ def check_count(settings: dict, file: Path) -> list[dict]:
     """
     key = f"{file.stem.upper()}_ROWS"
     count, wanted = sum(1 for _ in read_rows(file)), declared(settings, key)
+    level, evidence = "ok", f"{count:,} rows"
     if wanted is None:
         check_batch(settings, count, f"the {count:,} rows of {file}")
-    right = wanted in (None, count)
-    return [
-        finding(
-            f"data.rows.{file.stem}",
-            "ok" if right else "fail",
-            f"rows of {file}",
-            f"{count:,} rows" + ("" if right else f", {key}={wanted}"),
-            f"fetch the right file, or set {key}={count} (or auto)",
-        )
-    ]
+    elif count != wanted:
+        level, evidence = "fail", f"{evidence}, {key}={wanted}"
+    fix = f"fetch the right file, or set {key}={count} (or auto)"
+    return [finding(f"data.rows.{file.stem}", level, f"rows of {file}", evidence, fix)]
 
 
 def check_tools(rows, suite: dict, tools: set[str]) -> list[dict]:
@@ -90,38 +75,34 @@ def check_tools(rows, suite: dict, tools: set[str]) -> list[dict]:
     asked = {prompt["expected_tool"] for prompt in suite["prompts"]}
     asked |= tools & {word for p in suite["prompts"] if p["multi"] for word in p["keywords"]}
     ordered = sorted(asked, key=lambda tool: (calls[tool], tool))
+    fewest = ", ".join(f"{tool} {calls[tool]}" for tool in ordered[:3])
+    level, evidence = "ok", f"{len(asked)} tools, fewest calls: {fewest}"
     few = [
         f"{tool}: {f'{calls[tool]} calls' if tool in tools else 'not one of TOOLS'}"
         for tool in ordered
         if calls[tool] < RARE
     ]
-    fewest = ", ".join(f"{tool} {calls[tool]}" for tool in ordered[:3])
-    system = suite["system"]
+    if few:
+        level, enough = "warn", len(asked) - len(few)
+        evidence = f"{some(few)}; the other {enough} of {len(asked)} have {RARE} or more"
+    what = "calls of the suite's tools in the training rows"
+    fix = "add rows that call these tools, or mend a name in the suite: else their prompts fail"
+    return [
+        finding("data.tools", level, what, evidence, fix),
+        check_named_tools(calls, suite["system"], tools),
+    ]
+
+
+def check_named_tools(calls: Counter, system: str, tools: set[str]) -> dict:
+    """Does training use every tool that the suite's system prompt names?"""
     named = {tool for tool in tools if tool in system} | {*FUNCTION.findall(system)}
     unused = sorted(name for name in named if not calls[name])
-    return [
-        finding(
-            "data.tools",
-            "warn" if few else "ok",
-            "calls of the suite's tools in the training rows",
-            some(few) + f"; the other {len(asked) - len(few)} of {len(asked)} have {RARE} or more"
-            if few
-            else f"{len(asked)} tools, fewest calls: {fewest}",
-            "add rows that call these tools (or mend a name in the suite), else expect their"
-            " prompts to fail",
-        ),
-        finding(
-            "data.unused_tools",
-            "warn" if unused else "ok",
-            "tools that the suite's system prompt names",
-            f"training never uses {some(unused, 5)}"
-            if unused
-            else f"{len(named)} named, all used in training"
-            if named
-            else "none named",
-            "the prompt offers what training never shows: take the names out, or add rows",
-        ),
-    ]
+    level, evidence = "ok", f"{len(named)} named, all used in training"
+    if unused:
+        level, evidence = "warn", f"training never uses {some(unused, 5)}"
+    what = "tools that the suite's system prompt names"
+    fix = "the prompt offers what training never shows: take the names out, or add rows"
+    return finding("data.unused_tools", level, what, evidence, fix)
 
 
 def check_calls(rows, tools: set[str]) -> list[dict]:
@@ -141,15 +122,10 @@ def check_calls(rows, tools: set[str]) -> list[dict]:
         "text like a call that is none": unmarked,
     }
     found = [f"{what}: {some(places)}" for what, places in problems.items() if places]
-    return [
-        finding(
-            "data.calls",
-            "warn" if found else "ok",
-            "the calls that the training rows teach",
-            "; ".join(found) or f"{names.total():,} calls, of {some(sorted(names)) or 'nothing'}",
-            "a model learns these too: mend the rows",
-        )
-    ]
+    level = "warn" if found else "ok"
+    evidence = "; ".join(found) or f"{names.total():,} calls, of {some(sorted(names)) or 'nothing'}"
+    fix = "a model learns these too: mend the rows"
+    return [finding("data.calls", level, "the calls that the training rows teach", evidence, fix)]
 
 
 def first_request(messages: list[dict]) -> str:
@@ -159,32 +135,26 @@ def first_request(messages: list[dict]) -> str:
 
 def check_leaks(train, valid, suite: dict) -> tuple[list[dict], dict]:
     """Are prompts of the validation split, or of the suite, also training prompts? Facts: which."""
-    others = {
+    trained = {}  # request -> the first row that has it
+    for place, messages in train:
+        trained.setdefault(first_request(messages), place)
+    prompts = {
         "valid": {place: first_request(messages) for place, messages in valid},
         "suite": {prompt["id"]: prompt["prompt"].strip() for prompt in suite["prompts"]},
     }
-    wanted = {request for prompts in others.values() for request in prompts.values()}
-    shared = {}  # request -> the first training row that has it
-    for place, messages in train:
-        if (request := first_request(messages)) in wanted:
-            shared.setdefault(request, place)
     fixes = {
         "valid": "the validation loss looks better than it is: take them out of one split",
         "suite": "the score looks better than it is: take them out of training",
     }
     found, facts = [], {}
-    for split, prompts in others.items():
-        leaks = [f"{p} = {shared[request]}" for p, request in prompts.items() if request in shared]
+    for split, requests in prompts.items():
+        leaks = [f"{place} = {trained[r]}" for place, r in requests.items() if r in trained]
         facts[f"{split}_prompts_in_train"] = leaks
-        found.append(
-            finding(
-                f"data.leaks.{split}",
-                "warn" if leaks else "ok",
-                f"prompts of {split} that are also in train",
-                f"{len(leaks)} of {len(prompts)}" + (f": {some(leaks)}" if leaks else ""),
-                fixes[split],
-            )
-        )
+        what = f"prompts of {split} that are also in train"
+        level, evidence = "ok", f"0 of {len(requests)}"
+        if leaks:
+            level, evidence = "warn", f"{len(leaks)} of {len(requests)}: {some(leaks)}"
+        found.append(finding(f"data.leaks.{split}", level, what, evidence, fixes[split]))
     return found, facts
 
 
@@ -194,27 +164,24 @@ def check_system_prompts(rows, suite: dict) -> list[dict]:
         messages[0]["content"] if messages[0]["role"] == "system" else "" for _, messages in rows
     )
     total, same = prompts.total(), prompts[suite["system"]]
-    listed = [
-        f"{count:,} x {text[:PROMPT_SHOWN] or 'none'!r}" for text, count in prompts.most_common(4)
-    ]
-    return [
-        finding(
-            "data.system_prompts",
-            "ok" if same == total else "warn",
-            "the suite's system prompt in the training rows",
-            f"{same:,} of {total:,} rows have it"
-            + ("" if same == total else f"; {len(prompts)} in all: " + some(listed, 4)),
-            "the model is asked in a way it was not trained for: give rows and suite one prompt",
-        )
-    ]
+    level, evidence = "ok", f"{same:,} of {total:,} rows have it"
+    if same < total:
+        level = "warn"
+        listed = [
+            f"{count:,} x {text[:PROMPT_SHOWN] or 'none'!r}"
+            for text, count in prompts.most_common(4)
+        ]
+        evidence += f"; {len(prompts)} in all: {some(listed, 4)}"
+    what = "the suite's system prompt in the training rows"
+    fix = "the model is asked in a way it was not trained for: give rows and suite one prompt"
+    return [finding("data.system_prompts", level, what, evidence, fix)]
 
 
 def check_masked_calls(rows, tags: tuple[str, str], facts: dict) -> tuple[list[dict], dict]:
     """Which tool calls does --mask-prompt keep out of the loss? It trains the last message only.
 
     The rows that EXPAND_TURNS makes of one conversation have its place and follow each other: a
-    call is trained when one of them ends with it. `tags` stand around a call, `facts` are those of
-    check_rows.
+    call is trained when one of them ends with it. `tags` stand around a call.
     """
     with_calls, untrained, calls, masked = 0, 0, 0, 0
     for _, conversation in itertools.groupby(rows, key=lambda row: row[0]):
@@ -227,18 +194,19 @@ def check_masked_calls(rows, tags: tuple[str, str], facts: dict) -> tuple[list[d
         untrained += written > 0 and not trained
         calls += written
         masked += written - trained
-    share = facts["supervised_tokens"] / max(1, facts["train_tokens"])
-    supervised = f"{share:.0%} of {facts['train_tokens']:,} tokens are supervised"
-    return [
-        finding(
-            "data.masked_calls",
-            "fail" if untrained == with_calls else "warn" if masked else "ok",
-            "tool calls that --mask-prompt trains",
+    level, evidence = "ok", f"all {calls:,} calls are in the loss"
+    if masked:
+        level = "fail" if untrained == with_calls else "warn"
+        evidence = (
             f"{untrained:,} of {with_calls:,} rows with a call have it in an earlier turn only,"
-            f" outside the loss ({masked:,} of {calls:,} calls); {supervised}"
-            if masked
-            else f"all {calls:,} calls are in the loss; {supervised}",
-            "EXPAND_TURNS=1 makes a row of each assistant turn, so that every call is trained;"
-            " EPOCHS or ITERS then follow the new count of rows",
+            f" outside the loss ({masked:,} of {calls:,} calls)"
         )
-    ], {"calls_outside_loss": masked}
+    share = facts["supervised_tokens"] / max(1, facts["train_tokens"])
+    evidence += f"; {share:.0%} of {facts['train_tokens']:,} tokens are supervised"
+    what = "tool calls that --mask-prompt trains"
+    fix = (
+        "EXPAND_TURNS=1 makes a row of each assistant turn, so that every call is trained;"
+        " EPOCHS or ITERS then follow the new count of rows"
+    )
+    found = finding("data.masked_calls", level, what, evidence, fix)
+    return [found], {"calls_outside_loss": masked}
