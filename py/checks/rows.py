@@ -14,12 +14,12 @@ from chat_format import encode, format_prompt, render_masked, render_prompt, ren
 from checks import finding
 from client import split_thinking
 from rows import batches
-from show import CONTEXT, differing_prompt, differing_text, differing_tokens, last_tokens
+from show import CONTEXT, differing_prompt, differing_text, differing_tokens, last_tokens, some
 from suite import messages_of
 
 QUANTILES = {"shortest": 0.0, "median": 0.5, "95%": 0.95, "longest": 1.0}
 # problem -> (id, level, what is looked at, what rows with it do, what is said of none, fix)
-COMPARED = {  # with the reference
+PROBLEMS = {
     "tokens": (
         "tokenizer.rows",
         "fail",
@@ -36,8 +36,6 @@ COMPARED = {  # with the reference
         "{rows}, the same text",
         "none needed between families of one tokenizer; a score is comparable, a prompt is not",
     ),
-}
-RENDERED = {  # by the base
     "prefix": (
         "template.prefix",
         "fail",
@@ -73,6 +71,7 @@ RENDERED = {  # by the base
         " eos_token_id in config.json, of BASE_MODEL",
     ),
 }
+COMPARED = ("tokens", "wording")  # with the reference
 
 
 def check_splits(base, reference, train, valid, limit: int) -> tuple[list[dict], dict]:
@@ -129,10 +128,22 @@ def check_rows(base, reference, rows, limit: int) -> tuple[list[dict], dict]:
         "largest_id": largest,
         "row_tokens": spread,
     }
-    ends = ", ".join(sorted(base.decode([id]) for id in base.eos_token_ids)) or "none at all"
-    table = COMPARED | RENDERED if reference else RENDERED
-    found = row_findings(table, problems, len(lengths), ends)
+    found = row_findings(problems, len(lengths), base, reference)
     return [*found, length_finding(problems["cut"], len(lengths), spread, limit)], facts
+
+
+def row_findings(problems: dict, count: int, base, reference) -> list[dict]:
+    """A finding on each of PROBLEMS; `problems` has the rows with each, the first described."""
+    rows, found = f"{count:,} rows", []
+    ends = ", ".join(sorted(base.decode([id]) for id in base.eos_token_ids)) or "none at all"
+    for problem, (id, level, what, bad, good, fix) in PROBLEMS.items():
+        if problem in COMPARED and not reference:
+            continue
+        evidence = good.format(rows=rows, ends=ends)
+        if places := problems[problem]:
+            evidence = f"{len(places):,} of {rows} {bad.format(ends=ends)}; {places[0]}"
+        found.append(finding(id, level if places else "ok", what, evidence, fix))
+    return found
 
 
 def render_all(base, place: str, messages: list[dict]) -> tuple[str, str, str]:
@@ -194,28 +205,18 @@ def check_suite(base, suite: dict) -> list[dict]:
     return [finding("suite.render", "ok", "the suite's prompts through the template", evidence)]
 
 
-def row_findings(table: dict, problems: dict, count: int, ends: str) -> list[dict]:
-    """The finding on each problem of one of the tables above; `ends` are the end tokens."""
-    rows, found = f"{count:,} rows", []
-    for problem, (id, level, what, bad, good, fix) in table.items():
-        bad, good = (text.format(rows=rows, ends=ends) for text in (bad, good))
-        places = problems[problem]
-        evidence = f"{len(places):,} of {rows} {bad}; {places[0]}" if places else good
-        found.append(finding(id, level if places else "ok", what, evidence, fix))
-    return found
-
-
 def length_finding(cut: list[str], count: int, spread: dict, limit: int) -> dict:
     """How long are the rows, and how many of them would be cut at MAX_SEQ_LENGTH?"""
-    return finding(
-        "data.lengths",
-        "ok" if not cut else "fail" if 2 * len(cut) > count else "warn",
-        "tokens per row against MAX_SEQ_LENGTH",
-        ", ".join(f"{name} {value:,}" for name, value in spread.items())
-        + f", limit {limit:,}"
-        + (f"; cut {len(cut):,}: {'; '.join(cut[:3])}" if cut else ""),
-        f"set MAX_SEQ_LENGTH={-(-spread['longest'] // 32) * 32}, or shorten these rows",
-    )
+    level = "ok"
+    evidence = ", ".join(f"{name} {length:,}" for name, length in spread.items())
+    evidence += f", limit {limit:,}"
+    if cut:
+        level = "fail" if 2 * len(cut) > count else "warn"
+        evidence += f"; cut {len(cut):,}: {some(cut)}"
+    fits = -(-spread["longest"] // 32) * 32  # mlx-lm pads to a multiple of 32
+    fix = f"set MAX_SEQ_LENGTH={fits}, or shorten these rows"
+    what = "tokens per row against MAX_SEQ_LENGTH"
+    return finding("data.lengths", level, what, evidence, fix)
 
 
 def rendered_by_reference(reference, messages: list[dict]) -> str:
