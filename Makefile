@@ -61,7 +61,7 @@ setup: .venv/base.installed $(if $(EMBEDDED),.venv/embedded.installed) $(MLX:%=.
 	@bin/setup.sh $*
 
 $(BUILD)/.phase40-build: | setup
-	@mkdir -p $(BUILD)/logs $(BUILD)/made
+	@mkdir -p $(BUILD)/logs $(BUILD)/made || { echo "$(BUILD): cannot be written; name another folder" >&2; exit 2; }
 	@echo $(EXPERIMENT) >$@
 
 # == Data: Phase 33b's rows and prompts, unchanged
