@@ -72,8 +72,8 @@ test: lint .venv/embedded.installed ## lint, unit tests, the whole pipeline on a
 	OPENBLAS_NUM_THREADS=1 bin/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 lint: .venv/dev.installed ## ruff, shellcheck, and what macOS lacks
-	.venv/bin/ruff check py tests
-	.venv/bin/ruff format --check py tests
+	.venv/bin/ruff check py tests data/demo
+	.venv/bin/ruff format --check py tests data/demo
 	.venv/bin/shellcheck bin/*.sh bin/python .ci/run
 	bin/python tests/lint_portability.py Makefile bin/*.mk bin/*.sh bin/python .ci/run
 

@@ -1,9 +1,11 @@
 """Write the demo's training and validation rows.
 
-The real run trains on rows that only fit an 8B model. The demo shows the whole recipe on a laptop's
-CPU in minutes, so it needs rows a 135M model can learn: short requests, one regular shape of code,
-and arguments that can be copied from the request. The prose is in data/demo/phrases.json; this
-program fills its slots, keeps the suite's prompts out, and gives the same bytes for the same seed.
+    .venv/bin/python data/demo/make_rows.py
+
+The real run trains on rows that only an 8B model can learn. The demo runs on a laptop's CPU in
+minutes. So it needs rows for a 135M model: short requests, code of one regular shape, and arguments
+that can be copied from the request. The prose is in phrases.json. This program fills its slots,
+keeps the suite's prompts out, and gives the same bytes for the same seed.
 """
 
 import argparse
@@ -16,9 +18,7 @@ import re
 import sys
 from pathlib import Path
 
-from files import read_json, write_text
-
-DATA = Path(__file__).resolve().parent.parent / "data"
+DATA = Path(__file__).resolve().parent.parent
 # A prompt this close to a suite prompt would let the model score by recall.
 NEAR_COPY = 0.75
 # Rows per tool (train, validation). Tools that are easily confused with each other get more.
@@ -170,20 +170,21 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     suite, phrases = DATA / "suite.json", DATA / "demo/phrases.json"
     try:
-        tools = read_json(args.tools)["tools"]
-        train, valid = generate(tools, read_json(suite), read_json(phrases), args.seed)
+        tools = json.loads(args.tools.read_text(encoding="utf-8"))["tools"]
+        texts = [json.loads(file.read_text(encoding="utf-8")) for file in (suite, phrases)]
+        train, valid = generate(tools, *texts, args.seed)
     except KeyError as error:
         mend = f"add it to {phrases}, or mend {args.tools} or {suite}"
-        print(f"demo_data: no entry {error}: {mend}", file=sys.stderr)
+        print(f"make_rows: no entry {error}: {mend}", file=sys.stderr)
         return 2
     except ValueError as error:
-        print(f"demo_data: {error}; add or mend entries there", file=sys.stderr)
+        print(f"make_rows: {args.tools}, {phrases} or {suite}: {error}", file=sys.stderr)
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
     for name, rows in (("train", train), ("valid", valid)):
         lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in rows]
-        write_text(args.out / f"{name}.jsonl", "".join(lines))
-    print(f"demo_data: {len(train)} training and {len(valid)} validation rows", file=sys.stderr)
+        (args.out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    print(f"make_rows: {len(train)} training and {len(valid)} validation rows", file=sys.stderr)
     return 0
 
 
