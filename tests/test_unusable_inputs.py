@@ -112,7 +112,7 @@ UNUSABLE = {
     ),
     "a number for content": (
         line(3, messages(USER, ("assistant", 3))),
-        "train.jsonl:3: messages[1].content: Input should be a valid string, not 3",
+        "data.rows.train: train.jsonl:3: messages[1].content: Input should be a valid string",
     ),
     "half a surrogate pair": (
         line(3, messages(USER, ("assistant", "a\ud800"))),
