@@ -51,6 +51,12 @@ command -v jq >/dev/null ||
     stop "jq is not installed; it makes the comparison table: brew install jq, or apt-get install jq"
 { mkdir -p build && touch "$log"; } 2>/dev/null ||
     stop "cannot write $log; make the folder build/ writable and run make setup again"
+case $group in cuda*)
+    command -v nvidia-smi >/dev/null ||
+        stop "MLX=$group needs Linux and an NVIDIA driver, and nvidia-smi is not found; install the driver," \
+            "or go without: rm -r .venv, then make setup without MLX= (a Mac needs no MLX=)"
+    ;;
+esac
 [ "$group" = base ] || venv_works || bin/setup.sh base
 
 # The Python that makes .venv and locks the log. Only to lock it, that of .venv will do.
@@ -83,8 +89,7 @@ for name in cuda12 cuda13; do
     if [ "$group" = base ] && [ -f .venv/$name.installed ]; then cuda=$name; fi
 done
 [ -z "$cuda" ] || command -v nvidia-smi >/dev/null ||
-    stop "MLX=$cuda needs Linux and an NVIDIA driver, and nvidia-smi is not found; install the driver," \
-        "or go without: rm -r .venv, then make setup without MLX= (a Mac needs no MLX=)"
+    stop "mlx for $cuda is installed, and nvidia-smi is not found; install the NVIDIA driver, or rm -r .venv"
 
 if ! venv_works; then
     [ ! -d .venv ] || echo "setup: .venv is not whole, or its python does not start; making a new one" >&2

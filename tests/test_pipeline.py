@@ -122,7 +122,7 @@ def test_eval_json_follows_the_contract(built):
     assert [p["id"] for p in result["prompts"]] == ["text-01", "text-02", "text-03", "multi-01"]
     for prompt in result["prompts"]:
         assert " ".join(prompt) == (
-            "id category score strict_score format tools_called invented keywords_found"
+            "id category prompt score strict_score format tools_called invented keywords_found"
             " finish_reason prompt_tokens completion_tokens seconds attempts text"
         )
         assert 0 < prompt["completion_tokens"] <= 24
