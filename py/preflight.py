@@ -157,7 +157,7 @@ def table(findings: list[dict]) -> str:
     lines = []
     for entry in findings:
         if entry["level"] != "ok":
-            lines.append(in_columns(f"{entry['level']}  {entry['id']}: ", entry["evidence"]))
+            lines.append(in_columns(f"{entry['level']}  ", f"{entry['id']}: {entry['evidence']}"))
             if entry["fix"]:
                 lines.append(in_columns("      -> ", entry["fix"]))
     return "\n".join(lines)

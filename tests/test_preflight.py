@@ -1,6 +1,7 @@
 """What preflight warns of, what it counts, and what it leaves behind."""
 
 import json
+import re
 import shutil
 
 import preflight
@@ -185,17 +186,20 @@ def test_the_disk_of_the_hubs_cache_is_looked_at_too(tmp_path, monkeypatch):
     assert check_plan.check_download(tmp_path, {"base_bytes": 1000}) == []
 
 
-def test_the_table_fits_a_terminal(experiment, capsys, monkeypatch):
+def test_the_table_shows_what_is_not_ok_and_fits_a_terminal(experiment, capsys, monkeypatch):
     monkeypatch.setattr(
         "sys.argv", ["x", "--config", f"{experiment}/x.env", "--out", f"{experiment}"]
     )
     configure(experiment, EPOCHS=2, SAVE_EVERY=10)
     preflight.main()
     lines = capsys.readouterr().out.splitlines()
-    own_words = [line for line in lines if str(experiment) not in line]
-    assert max(map(len, own_words)) <= 80
-    assert any(line.startswith("fail  plan.epochs") for line in lines)
-    assert any(line.strip().startswith("-> set EPOCHS=1 ") for line in lines)
+    assert max(map(len, lines)) <= 80
+    assert [line.split(":")[0] for line in lines if not line.startswith(" ")][:2] == [
+        "fail  plan.epochs",
+        "warn  plan.checkpoints",
+    ]
+    assert any(line.startswith("      -> set EPOCHS=1 ") for line in lines)
+    assert re.match(r"\d+ checks ok, 1 warned, 1 failed, ", lines[-1])
 
 
 def test_every_demo_prompt_is_a_prefix_of_its_row(tiny_model):

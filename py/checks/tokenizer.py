@@ -91,8 +91,7 @@ def compare(part: str, here: dict, there: dict) -> dict:
         for key in keys
         if here.get(key) != there.get(key)
     ]
-    counts = f"{len(here):,} entries here, {len(there):,} there"
-    evidence = f"{some(different)} ({counts})" if different else f"equal: {counts}"
+    evidence = f"{some(different) or 'equal'} ({len(here):,} here, {len(there):,} there)"
     level, fix = "fail" if different else "ok", END_FIX if part == "bos_eos_pad" else FIX
     return finding(f"tokenizer.{part}", level, f"{part} of both tokenizers", evidence, fix)
 
