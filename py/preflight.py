@@ -145,11 +145,8 @@ def describe(error: Exception) -> str:
     """What an exception says, in a line, with its kind where it is not one of ours."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-
-
-def in_one_line(text: str) -> str:
-    return " ".join(text.splitlines())
+    text = " ".join(str(error).splitlines())
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 
 
 def table(findings: list[dict]) -> str:
@@ -183,7 +180,7 @@ def main() -> int:
         report = {"schema": 1, "checks": findings, "facts": facts}
         write_json(args.out / "preflight.json", report)
     except (ValueError, OSError) as error:
-        print(f"preflight: {in_one_line(str(error))}", file=sys.stderr)
+        print(f"preflight: {describe(error)}", file=sys.stderr)
         return 2
     if lines := table(findings):
         print(lines)
@@ -198,7 +195,7 @@ def main() -> int:
         first = failed[0]
         more = f" ({len(failed) - 1} more in {args.out / 'preflight.json'})" if failed[1:] else ""
         text = "; ".join(filter(None, (first["evidence"], first["fix"])))
-        print(in_one_line(f"preflight: {first['id']}: {text}{more}"), file=sys.stderr)
+        print(f"preflight: {first['id']}: {text}{more}", file=sys.stderr)
         return 1 if readable else 2
     (args.out / "preflight.ok").touch()
     return 0

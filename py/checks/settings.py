@@ -44,18 +44,11 @@ def declared(settings: dict, key: str, kind=int):
     return None if settings[key] == "auto" else number(settings, key, kind)
 
 
-def check_range(settings: dict, key: str, kind: type, low: float, high: float) -> None:
-    """Raise ValueError when settings[key] is not a number from `low` to `high`."""
-    if key in AUTO and settings[key] == "auto":
-        return
-    if not low <= number(settings, key, kind) <= high:  # nan is not, either
-        limits = "above 0" if low == ABOVE_0 else f"{low:,}"
-        if high < MANY:
-            limits += f" to {high:,}"
-        elif low != ABOVE_0:
-            limits += " or more"
-        limits += ", or auto" if key in AUTO else ""
-        raise ValueError(f"{key}={settings[key]}: expected {limits}")
+def limits(low: float, high: float) -> str:
+    """A range in words."""
+    if low == ABOVE_0:
+        return "above 0" if high == MANY else f"above 0 to {high:,}"
+    return f"{low:,} or more" if high == MANY else f"{low:,} to {high:,}"
 
 
 def check_settings(settings: dict) -> list[dict]:
@@ -65,7 +58,9 @@ def check_settings(settings: dict) -> list[dict]:
             raise ValueError(f"{key}={settings[key]}: expected one of {', '.join(choices)}")
     for keys, kind, low, high in RANGES:
         for key in keys.split():
-            check_range(settings, key, kind, low, high)
+            auto = key in AUTO and settings[key] == "auto"
+            if not auto and not low <= number(settings, key, kind) <= high:  # nan is not, either
+                raise ValueError(f"{key}={settings[key]}: expected {limits(low, high)}")
     if number(settings, "VAL_BATCHES") == 0:
         raise ValueError("VAL_BATCHES=0: expected -1 for all of the set, or 1 and more")
     accumulation = number(settings, "GRAD_ACCUMULATION")
