@@ -93,6 +93,13 @@ class SpecialTokens(BaseModel, strict=True):
     tokens: dict[str, int]
     equal_ids: list[TokenId] = Field(min_length=2, max_length=2)
 
+    @field_validator("equal_ids")
+    @classmethod
+    def _ordered(cls, ids: list[int]) -> list[int]:
+        if ids[0] > ids[1]:
+            raise ValueError("expected the first id, then the last")
+        return ids
+
 
 def check(value: dict, schema: type[BaseModel], path: Path) -> dict:
     """`value`, which was read from `path`. Raises ValueError when it does not fit `schema`."""

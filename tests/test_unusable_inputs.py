@@ -49,6 +49,10 @@ UNUSABLE = {
         written("special.json", '{"tokens": {}, "equal_ids": [-5, 2]}'),
         "tokenizer.special_tokens: equal_ids[0]: Input should be greater than or equal to 0",
     ),
+    "a range of ids that is upside down": (
+        written("special.json", '{"tokens": {}, "equal_ids": [2, 0]}'),
+        "tokenizer.special_tokens: special.json: equal_ids: expected the first id, then the last",
+    ),
     "special tokens nested too deep": (
         written("special.json", "[" * 200_000),
         "tokenizer.special_tokens: special.json: not usable as JSON",
