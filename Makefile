@@ -182,10 +182,11 @@ $(BUILD)/ladder.json: $(BUILD)/adapters $(if $(filter 0,$(LOW_MEMORY)),$(BUILD)/
 # == Evaluate: the suite, over HTTP, from the model that was built
 # A real mlx_lm server is asked for the model by the path it was started with, never by "the first id it lists":
 # that may be the untuned base. If a prompt has another number of tokens there than in training, or the server
-# drops a call, the run stops. With EVAL_URL a server that is already running is asked, and no model is built.
-EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) --temperature $(EVAL_TEMPERATURE) \
-	--seed $(EVAL_SEED) --max-tokens $(EVAL_MAX_TOKENS) --concurrency $(EVAL_CONCURRENCY) --timeout $(EVAL_TIMEOUT) \
-	--port $(EVAL_PORT)
+# drops a call, the run stops. What a model has answered once is kept in answers.jsonl, and not asked again. With
+# EVAL_URL a server that is already running is asked, and no model is built.
+EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) --tools $(TOOLS) \
+	--answers $(BUILD)/answers.jsonl --temperature $(EVAL_TEMPERATURE) --seed $(EVAL_SEED) \
+	--max-tokens $(EVAL_MAX_TOKENS) --concurrency $(EVAL_CONCURRENCY) --timeout $(EVAL_TIMEOUT) --port $(EVAL_PORT)
 ASKED = $(if $(filter none,$(EVAL_URL)),--model $(BUILD)/q5 --serve $(SERVED),\
 	--url $(EVAL_URL) $(if $(filter-out none,$(EVAL_MODEL)),--served-model $(EVAL_MODEL)))
 

@@ -43,7 +43,7 @@ chat: ## talk to the built model
 	@bin/python -m mlx_lm chat --model $(SERVED) --temp 0 --max-tokens 512 --system-prompt "$$(jq -r .system $(SUITE))"
 
 serve: $(SERVED) ## serve it over HTTP (EVAL_PORT, else 8080)
-	@bin/server.sh $< $(if $(filter 0,$(EVAL_PORT)),8080,$(EVAL_PORT))
+	bin/python py/server.py $< --port $(if $(filter 0,$(EVAL_PORT)),8080,$(EVAL_PORT))
 
 adopt: | $(BUILD)/preflight.ok ## take ADAPTERS=folder, trained elsewhere, as those of here
 	@bin/adopt.sh $(call quote,$(ADAPTERS)) $(BUILD) '$(train)'
