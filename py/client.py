@@ -56,6 +56,8 @@ def listed_models(server) -> list[str]:
         return [entry["id"] for entry in get_json(url, server.headers)["data"]]
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise ServerError(f"{url}: no list of models ({first_line(error)})") from error
+    except ImportError as error:  # for the SOCKS proxy that the environment names
+        raise ServerError(f"{url}: no list of models ({first_line(error)})") from error
 
 
 def find_model_id(url: str, model: Path) -> str:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from conftest import ROOT, clean_environment
+from settings import load_settings
 
 MAX_TOKENS = 160
 CONCURRENCY = 8
@@ -56,7 +57,7 @@ def run(program: list) -> str:
 
 
 def main():
-    build = ROOT / sys.argv[1]
+    build = ROOT / load_settings(Path(sys.argv[1]))["BUILD"]
     copy = build / "q5-float32"
     model = copy if copy.is_dir() else build / "q5"
     if not model.is_dir():
