@@ -7,9 +7,8 @@
 #
 #   data + tokenizers -> preflight.ok -> adapters -> fused -> q5 -> eval.json -> compare.md -> report.html
 #
-# Read it from top to bottom: after some settings it is the experiment, in the order in which it happens. `make
-# demo` runs all of it on a small model. `make eval` runs the real one. `make` lists what else there is.
-
+# Read it from top to bottom: after the settings comes the experiment, in the order in which it happens. `make demo`
+# runs all of it on a small model, `make eval` the real one. `make` lists what else there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -62,8 +61,8 @@ setup: .venv/base.installed $(if $(EMBEDDED),.venv/embedded.installed) $(MLX:%=.
 	@bin/setup.sh $*
 
 $(BUILD)/.phase40-build: | setup
-	@mkdir -p $(BUILD)/logs $(BUILD)/made || { echo "$(BUILD): cannot be written; name another folder" >&2; exit 2; }
-	@echo $(EXPERIMENT) >$@
+	@{ mkdir -p $(BUILD)/logs $(BUILD)/made && echo $(EXPERIMENT) >$@; } || \
+		{ echo "$(BUILD): cannot be written; name another folder" >&2; exit 2; }
 
 # == Data: Phase 33b's rows and prompts, unchanged
 # The same 1,159 rows taught the 30B model and the same 27 prompts tested it. They come from where they were

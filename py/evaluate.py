@@ -228,7 +228,6 @@ def evaluate(args) -> dict:
         **describe_run(args, target, suite),
         "prompts": entries,
         **summarize(entries, targets),
-        "invented_calls": sum(len(entry["invented"]) for entry in entries),
         "seconds": round(time.perf_counter() - started, 1),
     }
     write_json(args.incomplete if errors else args.out, result)
