@@ -194,7 +194,6 @@ def describe_run(args, target: dict, suite: dict) -> dict:
             "max_tokens": args.max_tokens,
             "concurrency": args.concurrency,
             "seed": args.seed,
-            "float32_copy": bool(args.serve) and args.serve != args.model,
             **TEMPLATE_ARGUMENTS,
         },
         "server": {
