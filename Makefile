@@ -193,16 +193,16 @@ eval: $(BUILD)/report.html ## run the whole experiment, from data to report
 demo: ## the same on this machine, on an embedded 135M model
 	@$(MAKE) --no-print-directory eval CONFIG=demo.env
 
-$(BUILD)/eval.json: $(if $(filter none,$(EVAL_URL)),$(BUILD)/q5 $(SERVED)) $(SUITE) $(TARGETS) py/evaluate.py py/score.py \
-		$(call changed,eval) | $(LADDER) $(BUILD)/.phase40-build
+$(BUILD)/eval.json: $(if $(filter none,$(EVAL_URL)),$(BUILD)/q5 $(SERVED)) $(SUITE) $(TARGETS) $(TOOLS) \
+		py/evaluate.py py/score.py py/calls.py $(call changed,eval) | $(LADDER) $(BUILD)/.phase40-build
 	$(EVALUATE) --experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@.tmp
 	@$(if $(filter none,$(EVAL_URL)),.venv/bin/python py/publish.py --model $(BUILD)/q5 --result $@.tmp)
 	@bin/done.sh $@ eval '$(eval)'
 
 # The untuned base, asked the same way: what the training was worth. BASELINE=base compares with it.
 eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
-$(BUILD)/eval_base.json: $(SUITE) $(TARGETS) py/evaluate.py py/score.py $(wildcard $(BASE_MODEL)/*.safetensors) \
-		$(call changed,eval_base) | $(BUILD)/base
+$(BUILD)/eval_base.json: $(SUITE) $(TARGETS) $(TOOLS) py/evaluate.py py/score.py py/calls.py \
+		$(wildcard $(BASE_MODEL)/*.safetensors) $(call changed,eval_base) | $(BUILD)/base
 	$(EVALUATE) --experiment base --model $(BUILD)/base --server-log $(BUILD)/logs/server_base.log --out $@.tmp
 	@bin/done.sh $@ eval_base '$(eval_base)'
 

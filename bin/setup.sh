@@ -38,6 +38,12 @@ pip() {
     fi >>"$log" 2>&1
 }
 
+need_driver() {
+    command -v nvidia-smi >/dev/null ||
+        stop "MLX=$1 needs Linux and an NVIDIA driver, and nvidia-smi is not found; install the driver," \
+            "or go without: rm -r .venv, then make setup without MLX= (a Mac needs no MLX=)"
+}
+
 install_lock() {
     echo "setup: installing $1 into .venv ..." >&2
     # --no-deps: a lock names all that is wanted.
@@ -51,12 +57,7 @@ command -v jq >/dev/null ||
     stop "jq is not installed; it makes the comparison table: brew install jq, or apt-get install jq"
 { mkdir -p build && touch "$log"; } 2>/dev/null ||
     stop "cannot write $log; make the folder build/ writable and run make setup again"
-case $group in cuda*)
-    command -v nvidia-smi >/dev/null ||
-        stop "MLX=$group needs Linux and an NVIDIA driver, and nvidia-smi is not found; install the driver," \
-            "or go without: rm -r .venv, then make setup without MLX= (a Mac needs no MLX=)"
-    ;;
-esac
+case $group in cuda*) need_driver "$group" ;; esac
 [ "$group" = base ] || venv_works || bin/setup.sh base
 
 # The Python that makes .venv and locks the log. Only to lock it, that of .venv will do.
@@ -88,8 +89,7 @@ for name in cuda12 cuda13; do
     if [ "$group" = $name ]; then cuda=$name; fi
     if [ "$group" = base ] && [ -f .venv/$name.installed ]; then cuda=$name; fi
 done
-[ -z "$cuda" ] || command -v nvidia-smi >/dev/null ||
-    stop "mlx for $cuda is installed, and nvidia-smi is not found; install the NVIDIA driver, or rm -r .venv"
+[ -z "$cuda" ] || need_driver "$cuda"
 
 if ! venv_works; then
     [ ! -d .venv ] || echo "setup: .venv is not whole, or its python does not start; making a new one" >&2

@@ -30,8 +30,9 @@ SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without what an outer make passes on to an inner one."""
+    """The environment without what an outer make, or bin/python, passes on."""
     dropped = ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "SETTINGS", "MAKING")
+    dropped += ("HF_HUB_OFFLINE", "HF_HUB_CACHE")
     return {key: value for key, value in os.environ.items() if key not in dropped}
 
 

@@ -125,6 +125,7 @@ def test_clean_of_nothing_is_no_mistake_and_leaves_nothing(tmp_path, make):
 def evaluate_arguments(folder, model):
     return [
         *("--model", model, "--suite", ROOT / "data/suite.json"),
-        *("--targets", ROOT / "data/baseline.json", "--out", folder / "eval.json"),
+        *("--targets", ROOT / "data/baseline.json", "--tools", ROOT / "data/tools.json"),
+        *("--out", folder / "eval.json"),
         *("--server-log", folder / "server.log"),
     ]

@@ -112,7 +112,7 @@ def test_eval_json_follows_the_contract(built):
     result = json.loads((build / "eval.json").read_text())
     assert " ".join(result) == (
         "schema experiment model suite settings server prompts categories overall strict_overall"
-        " ci95 verdict seconds tokens_per_second"
+        " ci95 verdict invented_calls seconds"
     )
     suite = build.parent / "suite.json"
     assert result["suite"]["sha256"] == hashlib.sha256(suite.read_bytes()).hexdigest()
@@ -149,7 +149,8 @@ def test_two_evaluations_of_one_model_say_the_same(built, tmp_path):
     first = json.loads((build / "eval.json").read_text())
     command = [ROOT / "bin/python", ROOT / "py/evaluate.py", "--model", build / "q5"]
     command += ["--serve", first["model"]["served_id"], "--suite", build.parent / "suite.json"]
-    command += ["--targets", ROOT / "data/baseline.json", "--out", tmp_path / "again.json"]
+    command += ["--targets", ROOT / "data/baseline.json", "--tools", ROOT / "data/tools.json"]
+    command += ["--out", tmp_path / "again.json"]
     command += ["--server-log", tmp_path / "server.log", "--max-tokens", "24"]
     subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=120)
     again = json.loads((tmp_path / "again.json").read_text())
@@ -238,7 +239,7 @@ def test_serve_says_how_to_talk_to_it_and_answers(built, make):
     config, build, _ = built
     port = choose_port(0)
     process = subprocess.Popen(
-        [ROOT / "bin/server.sh", build / "q5", str(port)],
+        [ROOT / "bin/python", ROOT / "py/server.py", build / "q5", "--port", str(port)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -258,9 +259,9 @@ def test_serve_says_how_to_talk_to_it_and_answers(built, make):
         other.listen()
         taken = other.getsockname()[1]
         run = make("serve", f"CONFIG={config}", f"EVAL_PORT={taken}")
-    assert run.returncode == 2 and f"serve: port {taken} is in use" in run.stderr
+    assert run.returncode == 2 and f"serve: EVAL_PORT={taken}: " in run.stderr
     dry = make("-n", "serve", f"CONFIG={config}", f"EVAL_PORT={port}").stdout
-    assert f"bin/server.sh {build}/q5" in dry and dry.rstrip().endswith(str(port))
+    assert f"py/server.py {build}/q5" in dry and dry.rstrip().endswith(str(port))
 
 
 def test_compare_table_has_every_category_and_the_total(built):
