@@ -7,12 +7,6 @@
 # whose score changed are listed too.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-for file in "$1" "$2" "$3"; do
-    [ -f "$file" ] || {
-        echo "compare: $file: no such file" >&2
-        exit 2
-    }
-done
-difference=$("$root/bin/python" "$root/py/difference.py" "$1" "$2")
-jq --null-input --raw-output --slurpfile baseline "$1" --slurpfile build "$2" --slurpfile targets "$3" \
-    --argjson difference "$difference" --arg list "${4:-}" --from-file "$root/bin/compare.jq"
+compared=$("$root/.venv/bin/python" "$root/py/compare.py" "$1" "$2" "$3")
+printf '%s\n' "$compared" | jq --raw-output --slurpfile baseline "$1" --slurpfile build "$2" \
+    --arg list "${4:-}" --from-file "$root/bin/compare.jq"

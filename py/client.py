@@ -1,21 +1,21 @@
 """Ask an OpenAI-compatible server, and read all of its answer.
 
-What must not happen silently: another model answers (find_model_id), the server formats the
-prompt in another way than training did (check_prompt_tokens), its tool parser drops a call
+Three things must not happen silently: another model answers (find_model_id), the server formats
+the prompt in another way than training did (check_prompt_tokens), its tool parser drops a call
 (read_answer).
 """
 
-import http.client
 import json
 import re
-import threading
 import time
-import urllib.error
-import urllib.request
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
+
+import httpx2
 
 from score import calls_from_server, parsed_calls
-from server import ServerError, get_json, open_url
+from server import ServerError, client_for, get_json
 
 RETRY_WAITS = (1, 3, 9)  # seconds before the second, third and fourth attempt
 THINKING = re.compile(r"\s*(?:<think>)?(.*?)</think>\s*", re.DOTALL)
@@ -25,25 +25,39 @@ class RequestError(Exception):
     """One prompt got no answer. Its text is one line; others may still be answered."""
 
 
+@dataclass
 class Endpoint:
-    """A server that somebody else runs: EVAL_URL. What it does when it crashes is their affair."""
+    """A server that somebody else runs: EVAL_URL, and the headers that carry its key."""
 
-    starts = 1
+    url: str
+    headers: dict = field(default_factory=dict)
 
-    def __init__(self, url: str, headers: dict | None = None):
-        self.url, self.headers = url.rstrip("/").removesuffix("/v1"), headers or {}
-
-    def revive(self, starts: int) -> None:
-        """Nothing can be done here."""
+    def check(self) -> None:
+        """Whether it has crashed cannot be known."""
 
 
-def listed_models(url: str, headers: dict) -> list[str]:
+def open_endpoint(url: str, key: str) -> Endpoint:
+    """The server at `url`, with or without /v1 at its end. Raises ValueError for a bad key."""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("EVAL_API_KEY: holds a character that a key cannot have")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return Endpoint(url.rstrip("/").removesuffix("/v1"), headers)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return str(error).partition("\n")[0]
+
+
+def listed_models(server) -> list[str]:
     """Ids that the server lists. Raises ServerError when it does not answer as such a server."""
-    request = urllib.request.Request(f"{url}/v1/models", headers=headers)
+    url = f"{server.url}/v1/models"
     try:
-        return [entry["id"] for entry in get_json(request)["data"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ServerError(f"{url}/v1/models: no list of models ({error})") from error
+        return [entry["id"] for entry in get_json(url, server.headers)["data"]]
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError) as error:
+        raise ServerError(f"{url}: no list of models ({first_line(error)})") from error
+    except ImportError as error:  # for the SOCKS proxy that the environment names
+        raise ServerError(f"{url}: no list of models ({first_line(error)})") from error
 
 
 def find_model_id(url: str, model: Path) -> str:
@@ -54,7 +68,7 @@ def find_model_id(url: str, model: Path) -> str:
     id scores the wrong model. Raises ServerError when the path is not listed.
     """
     wanted = str(Path(model).resolve())
-    listed = listed_models(url, {})
+    listed = listed_models(Endpoint(url))
     if wanted not in listed:
         raise ServerError(
             f"the server at {url} does not list {wanted} (it lists {', '.join(listed) or 'none'});"
@@ -68,7 +82,7 @@ def choose_model_id(server: Endpoint, name: str) -> str:
 
     Raises ServerError when that leaves a choice, or names what is not there.
     """
-    listed = listed_models(server.url, server.headers)
+    listed = listed_models(server)
     if not name and len(listed) == 1:
         return listed[0]
     if name in listed:
@@ -77,70 +91,59 @@ def choose_model_id(server: Endpoint, name: str) -> str:
     raise ServerError(f"{server.url} {what}; name one of: {', '.join(listed) or 'none'}")
 
 
-def ask(server, request: dict, timeout: float, stop=None) -> tuple[dict, int]:
+def ask(server, request: dict, timeout: float) -> tuple[dict, int]:
     """POST a chat completion to a ModelServer or Endpoint; returns (response, attempts).
 
-    Cut connections, timeouts, 5xx and answers that are none are tried again, a refused request
-    (4xx) is not; a crashed server of ours is started again. Raises RequestError in the end, or as
-    soon as the event `stop` is set, and ServerError when the server cannot be started.
+    Cut connections, timeouts, 5xx and answers that are none are tried again. A refused request
+    (3xx, 4xx) is not. Raises RequestError in the end, and ServerError when our server has crashed.
     """
-    stop = stop or threading.Event()
-    headers = {"Content-Type": "application/json", **server.headers}
     for attempt, wait in enumerate((*RETRY_WAITS, None), start=1):
-        starts = server.starts
-        url = f"{server.url}/v1/chat/completions"
-        post = urllib.request.Request(url, json.dumps(request).encode(), headers)
         try:
-            response = json.loads(read_all(post, timeout))
-            check_response(response)
-            return response, attempt
-        except urllib.error.HTTPError as error:
-            text = " ".join(error.read(300).decode(errors="replace").split())
-            reason = f"HTTP {error.code}: {text}"
-            if error.code < 500 and error.code not in (408, 429):
-                raise RequestError(reason) from error
-        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
-            reason = f"{type(error).__name__}: {error}"
-        if not stop.is_set():
-            server.revive(starts)
-        if wait is None or stop.wait(wait):
-            break
+            status, body = post(server, request, timeout)
+            if status == 200:
+                return check_response(json.loads(body)), attempt
+            reason = f"HTTP {status}: {' '.join(body[:300].decode(errors='replace').split())}"
+            refused = status < 500 and status not in (408, 429)
+        except (httpx2.HTTPError, ValueError, RecursionError) as error:
+            reason, refused = f"{type(error).__name__}: {first_line(error)}", False
+        server.check()
+        if refused:
+            raise RequestError(reason)
+        if wait is not None:
+            time.sleep(wait)
     raise RequestError(f"no answer after {attempt} attempts ({reason})")
 
 
-def read_all(request: urllib.request.Request, timeout: float) -> bytes:
-    """The body of a response, which must have come within `timeout` seconds in all."""
+def post(server, request: dict, timeout: float) -> tuple[int, bytes]:
+    """(status, body) of a chat completion. All of it must come within `timeout` seconds."""
+    url, body = f"{server.url}/v1/chat/completions", b""
     deadline = time.monotonic() + timeout
-    with open_url(request, timeout) as stream:
-        parts = []
-        while part := stream.read1(1 << 16):
-            parts.append(part)
+    with client_for(url).stream(
+        "POST", url, json=request, headers=server.headers, timeout=timeout
+    ) as response:
+        for part in response.iter_bytes():
+            body += part
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not whole after {timeout:g} s")
-        if stream.length:  # what Content-Length promised and did not come
-            raise http.client.IncompleteRead(b"", stream.length)
-    return b"".join(parts)
+                raise httpx2.ReadTimeout(f"not whole after {timeout:g} s")
+    return response.status_code, body
 
 
-def check_response(response) -> None:
-    """Raise ValueError when `response` is no chat completion that can be read."""
+def check_response(response) -> dict:
+    """`response` itself. Raises ValueError when it is no chat completion that can be read."""
     try:
         choice, usage = response["choices"][0], response["usage"]
         message = choice["message"]
-        calls = message.get("tool_calls") or []
-        tokens = (choice.get("logprobs") or {}).get("content") or []
-        good = {
-            "content": isinstance(message.get("content"), (str, type(None))),
-            "tool_calls": all(isinstance(call["function"], dict) for call in calls),
-            "finish_reason": isinstance(choice["finish_reason"], str),
-            "logprobs": all(isinstance(entry, dict) for entry in tokens),
-            "prompt_tokens": type(usage["prompt_tokens"]) is int,
-            "completion_tokens": type(usage["completion_tokens"]) is int,
-        }
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(f"the answer is no chat completion ({error})") from error
-    if wrong := [name for name, is_good in good.items() if not is_good]:
-        raise ValueError(f"the answer is no chat completion (odd {wrong[0]})")
+        good = (
+            isinstance(message.get("content"), (str, NoneType))
+            and isinstance(choice["finish_reason"], str)
+            and isinstance(usage["prompt_tokens"] + usage["completion_tokens"], int)
+            and all(isinstance(c["function"], dict) for c in message.get("tool_calls") or [])
+        )
+    except (KeyError, IndexError, TypeError, AttributeError):
+        good = False
+    if not good:
+        raise ValueError("the answer is no chat completion")
+    return response
 
 
 def check_prompt_tokens(id: str, response: dict, expected: int) -> None:

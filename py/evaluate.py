@@ -2,8 +2,10 @@
 
 The answers come over HTTP, as a user of the model would get them: from a real `mlx_lm server`
 started here for the model that was built, or, with --url, from any OpenAI-compatible server that
-is already running. Each answer is kept as it arrives; what an interrupted run has asked is not
-asked again.
+is already running.
+
+Each answer is kept in a file as it arrives (--answers), beside all that it depends on: the
+weights, the prompt and the settings. What is kept is not asked again.
 """
 
 import argparse
@@ -13,47 +15,59 @@ import json
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import mlx.core as mx
 import mlx_lm
 
-from asking import answer_at, ask_suite, keeping, kept_answers
-from chat_format import TEMPLATE_ARGUMENTS, open_tokenizer
-from client import Endpoint, choose_model_id, find_model_id
-from files import sha256_of, weights_sha256
+import client
+from answers import as_text, forget_server, keep_answer, read_answers
+from chat_format import TEMPLATE_ARGUMENTS, format_prompt, open_tokenizer
+from files import sha256_of, weights_sha256, write_json
 from score import score_answer
 from server import ModelServer, ServerError
-from suite import read_suite, read_targets
-from summary import summarize
+from settings import secret
+from stats import summarize
+from suite import messages_of, read_suite, read_targets, read_tools
 
-API_KEY = "EVAL_API_KEY"  # environment variable; a secret, so neither a setting nor an option
 
+def find_target(args) -> dict:
+    """Who is asked, and what is known of the model. Starts no server.
 
-@contextlib.contextmanager
-def open_target(args):
-    """Who is asked, and the one model to ask for: {server, served_id, tokenizer, weights, files}.
-
-    The last two are sha256s; of somebody else's server they and the tokenizer are None.
+    `identity` is what tells the model from others. Of somebody else's server neither weights nor
+    tokenizer are known: they are None.
     """
     if args.url:
-        key = os.environ.get(API_KEY, "")
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError(f"{API_KEY}: holds a character that a key cannot have")
-        server = Endpoint(args.url, {"Authorization": f"Bearer {key}"} if key else {})
-        id = choose_model_id(server, args.served_model)
-        unknown = dict.fromkeys(("tokenizer", "weights", "files"))
-        yield {"server": server, "served_id": id, **unknown}
-        return
+        endpoint = client.open_endpoint(args.url, secret("EVAL_API_KEY"))
+        id = client.choose_model_id(endpoint, args.served_model)
+        return {
+            "server": contextlib.nullcontext(endpoint),
+            "served_id": id,
+            "identity": {"url": endpoint.url, "model": id},
+            "weights": None,
+            "tokenizer": None,
+        }
     if not args.model.is_dir():
         raise ValueError(f"{args.model}: no such model directory")
     served = args.serve or args.model
-    known = {
+    weights = weights_sha256(args.model)
+    asked_weights = weights if served == args.model else weights_sha256(served)
+    return {
+        "server": start_server(served, args),
+        "served_id": str(served.resolve()),
+        "identity": {"weights": asked_weights, "files": files_sha256(served)},
+        "weights": weights,
         "tokenizer": open_tokenizer(served),
-        "weights": weights_sha256(args.model),
-        "files": files_sha256(served),
     }
-    with ModelServer(served, args.port, args.server_log) as server:
-        yield {"server": server, "served_id": find_model_id(server.url, served), **known}
+
+
+@contextlib.contextmanager
+def start_server(model: Path, args):
+    """A server for `model`, which must list it by its resolved path."""
+    with ModelServer(model, args.port, args.server_log) as server:
+        client.find_model_id(server.url, model)
+        yield server
 
 
 def files_sha256(model: Path) -> str:
@@ -64,22 +78,102 @@ def files_sha256(model: Path) -> str:
     return digest.hexdigest()
 
 
-def answers_key(args, target: dict, suite_sha256: str) -> dict:
-    """What must be equal for a kept answer to be of use."""
+def question_of(prompt: dict, suite: dict, target: dict, args) -> str:
+    """All that the answer to a prompt depends on (answers.py)."""
+    return as_text(
+        {
+            **target["identity"],
+            "messages": messages_of(suite, prompt),
+            "max_tokens": min(prompt["max_tokens"], args.max_tokens or prompt["max_tokens"]),
+            "temperature": args.temperature,
+            "seed": args.seed if args.temperature else None,
+            "concurrency": args.concurrency,
+            "mlx": mx.__version__,
+            "mlx_lm": mlx_lm.__version__,
+            **TEMPLATE_ARGUMENTS,
+        }
+    )
+
+
+def answer_question(server, id: str, question: str, target: dict, timeout: float) -> dict:
+    """Ask for the prompt `id`; returns what is kept of its answer.
+
+    Raises RequestError when there is none, ServerError for one that must not be scored.
+    """
+    asked, tokenizer = json.loads(question), target["tokenizer"]
+    request = {"model": target["served_id"], "chat_template_kwargs": TEMPLATE_ARGUMENTS}
+    request |= {key: asked[key] for key in ("messages", "max_tokens", "temperature")}
+    if asked["seed"] is not None:
+        request["seed"] = asked["seed"]
+    if tokenizer:
+        request["logprobs"] = True  # for the ids of all tokens
+    started = time.perf_counter()
+    response, attempts = client.ask(server, request, timeout)
+    seconds = time.perf_counter() - started
+    if tokenizer:
+        client.check_prompt_tokens(id, response, len(format_prompt(tokenizer, asked["messages"])))
     return {
-        "weights": target["weights"] or args.url,
-        "served": target["served_id"],
-        "files": target["files"],
-        "suite": suite_sha256,
-        "temperature": args.temperature,
-        "max_tokens": args.max_tokens,
-        "seed": args.seed,
-        "mlx_lm": mlx_lm.__version__,
-        **TEMPLATE_ARGUMENTS,
+        **client.read_answer(response, tokenizer),
+        "prompt_tokens": response["usage"]["prompt_tokens"],
+        "completion_tokens": response["usage"]["completion_tokens"],
+        "seconds": round(seconds, 2),
+        "attempts": attempts,
     }
 
 
-def describe_run(args, target: dict, suite: dict, suite_sha256: str) -> dict:
+def ask_missing(missing: dict, answers: dict, target: dict, args) -> dict[str, str]:
+    """Ask each question of `missing` (question -> prompt); returns {question: error} of the failed.
+
+    Adds each answer to `answers`, and to the file of answers, as it arrives.
+    """
+    errors, pool = {}, ThreadPoolExecutor(args.concurrency)
+    with target["server"] as server:
+        running = {}
+        for question, prompt in missing.items():
+            asked = (server, prompt["id"], question, target, args.timeout)
+            running[pool.submit(answer_question, *asked)] = question
+        try:
+            for number, future in enumerate(as_completed(running), start=1):
+                question = running[future]
+                prompt = missing[question]
+                try:
+                    answers[question] = future.result()
+                    keep_answer(args.answers, question, answers[question])
+                    text = progress(prompt, answers[question])
+                except client.RequestError as error:
+                    errors[question] = str(error)
+                    text = f"no answer: {error}"
+                print(f"[{number:3}/{len(missing)}] {prompt['id']:<10} {text}", flush=True)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return errors
+
+
+def progress(prompt: dict, answer: dict) -> str:
+    """What the terminal shows of an answer."""
+    scored = score_answer(prompt, answer["text"], answer["calls"])
+    return (
+        f"{scored['score']:4.2f}  {scored['format']:<12} {answer['completion_tokens']:5} tokens"
+        f" {answer['seconds']:7.1f} s"
+    )
+
+
+def entry_of(prompt: dict, answer: dict | None, error: str | None, tools: set[str]) -> dict:
+    """A prompt's entry in eval.json; without an answer its scores are None and `error` says why."""
+    head = {key: prompt[key] for key in ("id", "category", "prompt")}
+    if answer is None:
+        nothing = {"score": None, "strict_score": None, "text": "", "error": error}
+        return head | score_answer(prompt, "", [], tools) | nothing
+    keys = ("finish_reason", "prompt_tokens", "completion_tokens", "seconds", "attempts", "text")
+    return {
+        **head,
+        **score_answer(prompt, answer["text"], answer["calls"], tools),
+        **{key: answer[key] for key in keys},
+        **({"thinking": answer["thinking"]} if answer["thinking"] else {}),
+    }
+
+
+def describe_run(args, target: dict, suite: dict) -> dict:
     """What stands before the prompts in the result: who was asked what, and how."""
     tokenizer = target["tokenizer"]
     return {
@@ -90,13 +184,16 @@ def describe_run(args, target: dict, suite: dict, suite_sha256: str) -> dict:
             "weights_sha256": target["weights"],
             "served_id": target["served_id"],
         },
-        "suite": {"name": suite["name"], "sha256": suite_sha256, "n": len(suite["prompts"])},
+        "suite": {
+            "name": suite["name"],
+            "sha256": sha256_of(args.suite),
+            "n": len(suite["prompts"]),
+        },
         "settings": {
             "temperature": args.temperature,
             "max_tokens": args.max_tokens,
             "concurrency": args.concurrency,
             "seed": args.seed,
-            "float32_twin": bool(args.serve) and args.serve != args.model,
             **TEMPLATE_ARGUMENTS,
         },
         "server": {
@@ -107,82 +204,37 @@ def describe_run(args, target: dict, suite: dict, suite_sha256: str) -> dict:
     }
 
 
-def entry_of(prompt: dict, answer: dict | None, error: str | None) -> dict:
-    """A prompt's entry in eval.json; without an answer its scores are None and `error` says why."""
-    head = {"id": prompt["id"], "category": prompt["category"]}
-    if answer is None:
-        nothing = {"score": None, "strict_score": None, "format": "none", "tools_called": []}
-        return head | nothing | {"keywords_found": [], "text": "", "error": error}
-    keys = ("finish_reason", "prompt_tokens", "completion_tokens", "seconds", "attempts", "text")
-    return {
-        **head,
-        **score_answer(prompt, answer["text"], answer["calls"]),
-        **{key: answer[key] for key in keys},
-        **({"thinking": answer["thinking"]} if answer["thinking"] else {}),
-    }
-
-
 def evaluate(args) -> dict:
-    """Write the result, and return its totals. Raises ValueError for bad input, ServerError.
+    """Write the result and return it. Raises ValueError for bad input, ServerError.
 
-    It is eval.json when every prompt has an answer. Else it is eval.incomplete.json, the last whole
-    result stays as it is, and the answers are kept for the next time.
+    It is eval.json when every prompt has an answer. Else it is eval.incomplete.json, and the last
+    whole result stays as it is.
     """
     started = time.perf_counter()
-    suite = read_suite(args.suite)
-    targets = read_targets(args.targets)
-    suite_sha256 = sha256_of(args.suite)
-    with open_target(args) as target:
-        places = kept_answers(args.answers, answers_key(args, target, suite_sha256))
-        kept = len(places)
-        if kept:
-            print(f"{kept} of {len(suite['prompts'])} prompts are answered already", flush=True)
-        asked = time.perf_counter()
-        errors = ask_suite(target, suite, places, args)
-        seconds = time.perf_counter() - asked
-    tokens = 0
-
-    def entries():
-        nonlocal tokens
-        for prompt in suite["prompts"]:
-            error = errors.get(prompt["id"])
-            answer = None if error else answer_at(args.answers, places[prompt["id"]])
-            tokens += answer["completion_tokens"] if answer else 0
-            yield entry_of(prompt, answer, error)
-
-    def totals(scored):
-        result = summarize(scored, targets)
-        result["seconds"] = round(time.perf_counter() - started, 1)
-        if not kept:  # else only a part of the tokens was made in this time
-            result["tokens_per_second"] = round(tokens / seconds, 1)
-        return result
-
-    incomplete = args.out.with_name(args.out.stem + ".incomplete.json")
-    head = describe_run(args, target, suite, suite_sha256)
-    result = write_result(incomplete if errors else args.out, head, entries(), totals)
+    suite, targets = read_suite(args.suite), read_targets(args.targets)
+    tools = read_tools(args.tools)
+    target = find_target(args)
+    asked = [(question_of(prompt, suite, target, args), prompt) for prompt in suite["prompts"]]
+    answers, errors = read_answers(args.answers), {}
+    missing = {question: prompt for question, prompt in asked if question not in answers}
+    if len(missing) < len(asked):
+        kept = sum(question in answers for question, _ in asked)
+        print(f"{kept} of {len(asked)} prompts are answered already", flush=True)
+    if missing:
+        errors = ask_missing(missing, answers, target, args)
+    entries = [entry_of(p, answers.get(q), errors.get(q), tools) for q, p in asked]
+    result = {
+        **describe_run(args, target, suite),
+        "prompts": entries,
+        **summarize(entries, targets),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    write_json(args.incomplete if errors else args.out, result)
     if not errors:
-        incomplete.unlink(missing_ok=True)
-        args.answers.unlink()
+        args.incomplete.unlink(missing_ok=True)
+        if args.url:
+            forget_server(args.answers, target["identity"]["url"])
     return result
-
-
-def write_result(out: Path, head: dict, entries, totals) -> dict:
-    """Write `head`, the prompts one by one, then `totals(scores)`, which is returned.
-
-    Only the scores of the prompts are held in memory.
-    """
-    staging, scored = out.with_name(out.name + ".tmp"), []
-    with staging.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}"))
-        stream.write(',\n  "prompts": [')
-        for entry in entries:
-            stream.write((",\n" if scored else "\n") + json.dumps(entry, ensure_ascii=False))
-            scored.append({key: entry[key] for key in ("category", "score", "strict_score")})
-        stream.write("\n  ],")
-        tail = totals(scored)
-        stream.write(json.dumps(tail, indent=2, ensure_ascii=False).removeprefix("{") + "\n")
-    staging.replace(out)
-    return tail
 
 
 def parse_args() -> argparse.Namespace:
@@ -190,11 +242,13 @@ def parse_args() -> argparse.Namespace:
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--model", type=Path, help="folder of the model that is scored")
     who.add_argument("--url", default="", help="an OpenAI-compatible server that is running")
-    parser.add_argument("--serve", type=Path, help="the model's float32 twin, served in its place")
+    parser.add_argument("--serve", type=Path, help="its float32 copy, which is served in its place")
     parser.add_argument("--served-model", default="", help="which model of --url to ask")
     parser.add_argument("--suite", type=Path, required=True)
     parser.add_argument("--targets", type=Path, required=True, help="JSON with 'targets'")
+    parser.add_argument("--tools", type=Path, required=True, help="JSON with the tools' names")
     parser.add_argument("--out", type=Path, required=True, help="eval.json to write")
+    parser.add_argument("--answers", type=Path, help="default: answers.jsonl beside --out")
     parser.add_argument("--server-log", type=Path, help="default: server.log beside --out")
     parser.add_argument("--experiment", default="", help="name to record")
     parser.add_argument("--temperature", type=float, default=0.0)
@@ -204,37 +258,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one answer")
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     args = parser.parse_args()
+    args.answers = args.answers or args.out.with_name("answers.jsonl")
     args.server_log = args.server_log or args.out.with_name("server.log")
-    args.answers = args.out.with_name(args.out.stem + ".answers.jsonl")
+    name = args.out.name.removesuffix(".tmp").removesuffix(".json")
+    args.incomplete = args.out.with_name(f"{name}.incomplete.json")
     return args
-
-
-def check_args(args) -> None:
-    """Raise ValueError for a number that makes no sense."""
-    ranges = {"temperature": (0, 100), "timeout": (0.001, 1e6), "concurrency": (1, 1024)}
-    ranges |= {"max_tokens": (0, 1e9), "port": (0, 65535), "seed": (0, 2**32 - 1)}
-    for name, (low, high) in ranges.items():
-        if not low <= getattr(args, name) <= high:
-            raise ValueError(f"--{name.replace('_', '-')}: expected {low:g} to {high:g}")
-
-
-def describe_score(result: dict) -> str:
-    """The totals in a line."""
-    low, high = result["ci95"]
-    rate = result.get("tokens_per_second")
-    return (
-        f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}), strict"
-        f" {result['strict_overall']:.1%}, {result['seconds']:.0f} s"
-        + (f", {rate:.0f} tokens/s" if rate else "")
-    )
 
 
 def main() -> int:
     args = parse_args()
     try:
-        check_args(args)
-        with keeping(args.answers):
-            result = evaluate(args)
+        result = evaluate(args)
     except (ValueError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
@@ -242,10 +276,14 @@ def main() -> int:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("evaluate: interrupted; the answers so far are kept", file=sys.stderr, flush=True)
-        os._exit(130)  # not waiting for requests that somebody else's server still works on
+        print("evaluate: interrupted; the answers so far are kept", file=sys.stderr)
+        return 130
     if result["overall"] is not None:
-        print(describe_score(result))
+        low, high = result["ci95"]
+        print(
+            f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}), strict"
+            f" {result['strict_overall']:.1%}, {result['seconds']:.0f} s"
+        )
     if "errors" in result:
         text = f"{result['errors']} prompts have no answer; asked again, only they are asked"
         print(f"evaluate: {text}", file=sys.stderr)
@@ -254,4 +292,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # not waiting for requests that a server still works on

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from rows import placed_rows
-from settings import load_settings
+from settings import add_config, load_settings
 
 
 def turns(messages: list[dict]):
@@ -31,7 +31,7 @@ def training_rows(settings: dict, split: str):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True, help="env file of the experiment")
+    add_config(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the two splits")
     args = parser.parse_args()
     try:

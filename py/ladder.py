@@ -17,6 +17,7 @@ from pathlib import Path
 
 import mlx.core as mx
 from mlx_lm import load
+from mlx_lm.lora import CONFIG_DEFAULTS
 
 from files import read_json, write_json
 from loss import valid_rows, validation_loss
@@ -26,19 +27,18 @@ VANISHED = 0.1  # of the gain; less in the fused model ends the run
 LEAST_GAIN = 0.01  # nats per token; shares of less say nothing
 
 
-def measure(base: str, adapters: Path, fused: Path | None, q5: Path, limit: int) -> dict:
+def measure(args) -> dict:
     """{rows, tokens, losses: {base, adapter, fused, q5}}; one model in memory at a time."""
-    config = read_json(adapters / "adapter_config.json")
-    steps = {
-        "base": (base, None),
-        "adapter": (base, str(adapters)),
-        **({"fused": (str(fused), None)} if fused else {}),
-        "q5": (str(q5), None),
-    }
+    config = CONFIG_DEFAULTS | read_json(args.adapters / "adapter_config.json")
+    config["data"] = args.data or config["data"]
+    steps = {"base": (args.model, None), "adapter": (args.model, str(args.adapters))}
+    if args.fused:
+        steps["fused"] = (args.fused, None)
+    steps["q5"] = (args.q5, None)
     rows, losses = None, {}
     for name, (path, adapter_path) in steps.items():
         model, tokenizer = load(path, adapter_path=adapter_path)
-        rows = rows or valid_rows(config, tokenizer, limit)
+        rows = rows or valid_rows(config, tokenizer, args.rows)
         losses[name], tokens = validation_loss(model, rows, config)
         print(f"  {name:<8} {losses[name]:.4f}", flush=True)
         del model
@@ -86,13 +86,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="the base model")
     parser.add_argument("--adapters", type=Path, required=True)
-    parser.add_argument("--fused", type=Path, help="none with LOW_MEMORY=1")
-    parser.add_argument("--q5", type=Path, required=True, help="q5, or its float32 twin")
+    parser.add_argument("--fused", help="none with LOW_MEMORY=1")
+    parser.add_argument("--q5", required=True, help="q5, or q5-float32")
+    parser.add_argument("--data", help="folder with valid.jsonl, if not the one of the training")
     parser.add_argument("--rows", type=int, default=0, help="at most; 0 takes all")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     try:
-        result = measure(args.model, args.adapters, args.fused, args.q5, args.rows)
+        result = measure(args)
         kept, warnings, fatal = judge(result["losses"])
         if fatal:
             raise ValueError(fatal)

@@ -1,8 +1,8 @@
 """Find out in seconds whether a run is doomed: writes preflight.json, and preflight.ok if not.
 
-Each module check_*.py asks one question and gives findings {id, level: "fail" | "warn" | "ok",
+The questions are in checks/, one a file. Each gives findings {id, level: "fail" | "warn" | "ok",
 what, evidence, fix}; input that cannot be read is a finding too. preflight.ok appears only when
-nothing is at level "fail"; with STRICT=1 a warning is a failure.
+nothing is at level "fail". With STRICT=1 a warning is a failure.
 """
 
 import argparse
@@ -10,24 +10,24 @@ import gc
 import logging
 import sys
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
-import check_data as data
-import check_plan as plan
-import check_settings as config
 from chat_format import open_tokenizer
-from check_rows import check_splits, check_suite
-from check_served import check_instrument, check_parser
-from check_tokenizer import check_tokenizer
+from checks import data, finding, plan
+from checks import settings as config
+from checks.parser import check_instrument, check_parser
+from checks.rows import check_splits, check_suite
+from checks.tokenizer import check_tokenizer
 from expand_turns import training_rows
 from files import read_json, write_json
-from finding import finding, in_columns
-from models import KEYS, model_folder, resolved_revision
+from models import KEYS, TOKENIZER_FILES, find_model, revisions
 from rows import placed_rows
 from served import tags
-from settings import load_settings, number
+from settings import add_config, load_settings, number
 from shapes import model_facts
+from show import in_columns
 from suite import read_suite, read_tools
 
 # What the ids of the checks begin with, where all input can be read.
@@ -39,7 +39,7 @@ def open_models(settings: dict, attempt) -> tuple[dict, dict]:
     folders, tokenizers = {}, {}
     for key in KEYS:
         id = f"model.{key.lower()}"
-        folder = folders[key] = attempt(id, model_folder, settings, key)
+        folder = folders[key] = attempt(id, find_model, settings, key, TOKENIZER_FILES)
         if tokenizers and folder == folders["BASE_MODEL"]:
             tokenizers[key] = tokenizers["BASE_MODEL"]
         else:
@@ -89,18 +89,20 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     gc.disable()  # a third of the time to open a tokenizer goes into tracing its entries
     folders, tokenizers = open_models(settings, attempt)
     base, reference = tokenizers.values()
-
-    count = sum(1 for _ in trained()) if rows_readable else number(settings, "TRAIN_ROWS")
-    facts |= {"train_rows": count, "train_file": str(files[0])}
-    facts["models"] = {
-        key: {"model": settings[key], "revision": folder and resolved_revision(folder)}
-        for key, folder in folders.items()
-    }
     if base and reference:
         special = Path(settings["SPECIAL_TOKENS"])
         ask("tokenizer.special_tokens", check_tokenizer, folders, tokenizers, special)
     gc.enable()
     gc.freeze()  # the tokenizers stay; what 100,000 rows leave behind does not
+
+    facts["train_file"] = str(files[0])
+    facts["models"] = {
+        key: {"model": settings[key], "revision": revisions(settings).get(settings[key])}
+        for key in KEYS
+    }
+    if rows_readable:
+        for split in ("train", "valid"):
+            facts[f"{split}_rows"] = sum(1 for _ in training_rows(settings, split))
     if rows_readable and base:
         limit = number(settings, "MAX_SEQ_LENGTH")
         readable = ask("template.render", check_splits, base, reference, trained(), valid(), limit)
@@ -119,58 +121,56 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
             ask("data.calls", data.check_calls, train(), tools)
         ask("data.leaks", data.check_leaks, train(), valid(), suite)
         ask("data.system_prompts", data.check_system_prompts, train(), suite)
+
     folder = folders["BASE_MODEL"]
     if folder and (folder / "config.json").is_file():
-        check_size(settings, folder, count, attempt, ask, facts)
+        shape = attempt("model.base_model", read_json, folder / "config.json")
+        model = shape and attempt("plan.model", model_facts, shape, settings)
+        if model and ask("config.settings", config.check_layers, settings, model["layers"]):
+            model = facts["model"] = plan.with_float32(model)
+            ask("model.vocabulary", plan.check_vocabulary, facts.get("largest_id", 0), model)
+            rows = [
+                facts.get(key.lower()) or config.declared(settings, key)
+                for key in ("TRAIN_ROWS", "VALID_ROWS")
+            ]
+            if all(rows):
+                ask("plan.epochs", plan.check_arithmetic, settings, *rows, model)
+            missing = plan.missing_bytes(settings, model)
+            ask("resources.disk", plan.check_resources, settings, model, missing)
+            ask("resources.download", plan.check_download, folder, model)
     return findings, facts, not unreadable
 
 
-def check_size(settings: dict, base: Path, rows: int, attempt, ask, facts: dict) -> None:
-    """The plan's arithmetic and the machine's resources, from the base model's config.json."""
-    shape = attempt("model.base_model", read_json, base / "config.json")
-    model = shape and attempt("plan.model", model_facts, shape, settings)
-    if model and ask("config.settings", config.check_layers, settings, model["layers"]):
-        model = plan.with_twin(model)
-        facts["model"] = model
-        ask("model.vocabulary", plan.check_vocabulary, facts.get("largest_id", 0), model)
-        missing = plan.missing_bytes(settings, model)
-        ask("plan.epochs", plan.check_arithmetic, settings, rows, model)
-        ask("resources.disk", plan.check_resources, settings, model, missing)
-        ask("resources.download", plan.check_download, base, model)
+def describe(error: Exception) -> str:
+    """What an exception says, in a line, with its kind where it is not one of ours."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    text = " ".join(str(error).splitlines())
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 
 
 def table(findings: list[dict]) -> str:
-    """The findings for a terminal: level, id, evidence, and the fix where there is a new one."""
-    lines, last_fix = [], ""
+    """The findings that are not ok, for a terminal, each with its evidence and its fix."""
+    lines = []
     for entry in findings:
-        lines.append(in_columns(f"{entry['level']:<4}  {entry['id']:<24}  ", entry["evidence"]))
-        if entry["fix"] and entry["fix"] != last_fix:
-            lines.append(in_columns(" " * 32 + "-> ", entry["fix"]))
-        last_fix = entry["fix"]
+        if entry["level"] != "ok":
+            lines.append(in_columns(f"{entry['level']}  ", f"{entry['id']}: {entry['evidence']}"))
+            if entry["fix"]:
+                lines.append(in_columns("      -> ", entry["fix"]))
     return "\n".join(lines)
-
-
-def describe(error: Exception) -> str:
-    """What an exception says, with its kind where it is not one of ours."""
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-
-
-def in_one_line(text: str) -> str:
-    return " ".join(text.splitlines())
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True, help="env file of the experiment")
+    add_config(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the two files")
     args = parser.parse_args()
     started = time.perf_counter()
     logging.getLogger("transformers").setLevel(logging.ERROR)  # its advice would mix with our lines
     try:
         settings = load_settings(args.config)
-        (args.out / "preflight.ok").unlink(missing_ok=True)
+        for old in ("preflight.ok", "made/preflight"):
+            (args.out / old).unlink(missing_ok=True)
         findings, facts, readable = run_checks(settings)
         if settings["STRICT"] == "1":
             for entry in findings:
@@ -180,20 +180,22 @@ def main() -> int:
         report = {"schema": 1, "checks": findings, "facts": facts}
         write_json(args.out / "preflight.json", report)
     except (ValueError, OSError) as error:
-        print(f"preflight: {in_one_line(str(error))}", file=sys.stderr)
+        print(f"preflight: {describe(error)}", file=sys.stderr)
         return 2
-    print(table(findings))
-    failed = [entry for entry in findings if entry["level"] == "fail"]
-    warned = sum(entry["level"] == "warn" for entry in findings)
+    if lines := table(findings):
+        print(lines)
+    levels = Counter(entry["level"] for entry in findings)
     seconds = time.perf_counter() - started
-    print(f"{len(findings)} checks, {len(failed)} failed, {warned} warned, {seconds:.1f} s")
+    counts = f"{levels['ok']} checks ok, {levels['warn']} warned, {levels['fail']} failed"
+    print(f"{counts}, {seconds:.1f} s")
     if facts["not_checked"]:
-        print("Not checked, for want of what failed above:", ", ".join(facts["not_checked"]))
+        print("Not checked, because of what failed above:", ", ".join(facts["not_checked"]))
+    failed = [entry for entry in findings if entry["level"] == "fail"]
     if failed:
         first = failed[0]
         more = f" ({len(failed) - 1} more in {args.out / 'preflight.json'})" if failed[1:] else ""
         text = "; ".join(filter(None, (first["evidence"], first["fix"])))
-        print(in_one_line(f"preflight: {first['id']}: {text}{more}"), file=sys.stderr)
+        print(f"preflight: {first['id']}: {text}{more}", file=sys.stderr)
         return 1 if readable else 2
     (args.out / "preflight.ok").touch()
     return 0

@@ -1,15 +1,18 @@
 """Make a quantized model usable by others: set its tool parser, prompt format and model card.
 
-    python publish.py --config CONFIG --model FOLDER
+    python publish.py --model build/q5.tmp
+    python publish.py --model build/q5 --result build/eval.json.tmp
 
+The first sets all three:
 - tool_parser_type: the parser that preflight found to keep every call of the training rows. A
   server left to infer one may drop them.
 - The chat template always asks as training did, without thinking: the model has seen no other
   prompt, but mlx_lm chat and server ask for thinking by default.
-- README.md: a model card by the hub's conventions, with the evaluation of these very weights if
-  there is one.
+- README.md: a model card by the hub's conventions. It says what trained these weights, as their own
+  files have it.
 
-Run again on the same model it changes only the card. Exit status 2: a file can't be used.
+The second writes only the card again, with the scores of --result. It writes in place, so that the
+folder keeps its date. Exit status 2: a file can't be used.
 """
 
 import argparse
@@ -20,8 +23,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from chat_format import TEMPLATE_ARGUMENTS, open_tokenizer, render, render_prompt
 from files import read_json, weights_sha256, write_json, write_text
-from models import is_folder, model_folder, note_of
-from settings import load_settings
+from models import EMBEDDED, is_folder
+from settings import add_config, load_settings
 
 ASKED = [{"role": "user", "content": "Which files are modified?"}]
 FIXED = "".join(
@@ -51,9 +54,8 @@ def set_template(model: Path) -> None:
         raise ValueError(f"{file}: its arguments cannot be fixed; it sets them itself")
 
 
-def results(build: Path, model: Path) -> dict | None:
-    """eval.json, if it is of these weights."""
-    file = build / "eval.json"
+def result_of(model: Path, file: Path) -> dict | None:
+    """The evaluation in `file`, if it is of these weights."""
     if not file.is_file():
         return None
     result = read_json(file)
@@ -98,19 +100,32 @@ def base_of(settings: dict) -> tuple[str | None, str | None]:
 
     A folder's own card says what it was made of.
     """
-    file = model_folder(settings, "BASE_MODEL") / "README.md"
+    file = Path(settings["BUILD"]) / "base/README.md"
     known = ModelCard.load(file).data if file.is_file() else ModelCardData()
-    if is_folder(settings["BASE_MODEL"]):
+    if settings["BASE_MODEL"] == EMBEDDED or is_folder(settings["BASE_MODEL"]):
         return known.base_model, known.license
-    return read_json(note_of(settings, "BASE_MODEL"))["model"], known.license
+    return settings["BASE_MODEL"].partition("@")[0], known.license
 
 
-def card(settings: dict, model: Path) -> str:
+def training_text(adapters: Path) -> str:
+    """What trained the adapters, in their own words: those of the config may be of another run."""
+    config = read_json(adapters / "adapter_config.json")
+    training = adapters / "training.json"
+    adopted = read_json(training).get("adopted") if training.is_file() else None
+    kind, layers = config.get("fine_tune_type", "lora"), config.get("num_layers")
+    text = f"{kind} on the last {layers} layers, {config.get('iters')} iterations of"
+    text += f" {config.get('batch_size')} rows of `{config.get('data')}`, learning rate"
+    text += f" {config.get('learning_rate')}, seed {config.get('seed')}"
+    return text + (", trained elsewhere and adopted" if adopted else "")
+
+
+def card(settings: dict, model: Path, result: dict | None) -> str:
     """The text of README.md, with its front matter."""
-    result = results(Path(settings["BUILD"]), model)
     base, license_name = base_of(settings)
     name, url = settings["EXPERIMENT"], settings["DATA_URL"]
-    source = "which this experiment has brought itself" if url == "none" else f"from {url}"
+    adapters = Path(settings["BUILD"]) / "adapters"
+    kind = read_json(adapters / "adapter_config.json").get("fine_tune_type", "lora")
+    source = "the experiment's own" if url == "none" else f"from {url}"
     tools = read_json(Path(settings["TOOLS"]))["tools"]
     data = ModelCardData(
         base_model=base,
@@ -120,10 +135,10 @@ def card(settings: dict, model: Path) -> str:
         model_name=name if result else None,
         eval_results=eval_results(result) if result else None,
         pipeline_tag="text-generation",
-        tags=["mlx", settings["FINE_TUNE_TYPE"], "tool-calling"],
+        tags=["mlx", kind, "tool-calling"],
     )
     parser = read_json(model / "tokenizer_config.json").get("tool_parser_type")
-    layers, bits = settings["NUM_LAYERS"], settings["Q_BITS"]
+    quantization = read_json(model / "config.json")["quantization"]
     return f"""---
 {data.to_yaml().strip()}
 ---
@@ -131,23 +146,21 @@ def card(settings: dict, model: Path) -> str:
 # {name}
 
 {base or settings["BASE_MODEL"]}, fine-tuned to call {len(tools)} tools from inside one
-`execute_code` call ({settings["FINE_TUNE_TYPE"]} on the last {layers} layers,
-{settings["ITERS"]} iterations of {settings["BATCH_SIZE"]} rows), then quantized to {bits} bits in
-groups of {settings["Q_GROUP_SIZE"]}.
+`execute_code` call, then quantized to {quantization["bits"]} bits in groups of
+{quantization["group_size"]}.
 
 ## Use
 
     mlx_lm chat --model . --system-prompt "..."
     mlx_lm server --model .
 
-The chat template asks without thinking, always: training knew nothing else. The server's tool
-parser is `{parser or "none"}`; `tokenizer_config.json` names it, and a server that infers one of
-its own may drop every call. What the model writes is code: parse it, and run it only where that is
-safe.
+The chat template always asks without thinking: training knew nothing else. The server's tool
+parser is `{parser or "none"}`. `tokenizer_config.json` names it, because a server that infers one
+may drop every call. What the model writes is code: parse it, and run it only where that is safe.
 
-## Training data
+## Training
 
-{settings["TRAIN_ROWS"]} rows of `{settings["DATA"]}`, {source}.
+{training_text(adapters)}. The rows are {source}.
 
 ## Evaluation
 
@@ -157,14 +170,19 @@ safe.
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True, help="env file of the experiment")
+    add_config(parser)
     parser.add_argument("--model", type=Path, required=True, help="folder of the quantized model")
+    parser.add_argument("--result", type=Path, help="eval.json: write only the card")
     args = parser.parse_args()
     try:
         settings = load_settings(args.config)
-        set_parser(args.model, read_json(Path(settings["BUILD"]) / "preflight.json")["facts"])
-        set_template(args.model)
-        write_text(args.model / "README.md", card(settings, args.model))
+        build = Path(settings["BUILD"])
+        if not args.result:
+            set_parser(args.model, read_json(build / "preflight.json")["facts"])
+            set_template(args.model)
+        result = result_of(args.model, args.result or build / "eval.json")
+        text = card(settings, args.model, result)
+        (args.model / "README.md").write_text(text, encoding="utf-8")
     except (ValueError, OSError) as error:
         print(f"publish: {error}", file=sys.stderr)
         return 2

@@ -1,29 +1,27 @@
 """What came of it? One page to read and keep, made from what is in a build folder.
 
     python report.py --build build --suite SUITE --baseline BASELINE --targets TARGETS \
-        --ladder build/ladder.json --out report.html --markdown report.md
+        --ladder build/ladder.json --out report.html
 
-The page opens from disk and fetches nothing. What a model has said is escaped text in it, never
-run. What the build lacks (a ladder; preflight, where another server was asked) is left out, or
-missed in a sentence. Exit status 2: a file can't be used.
+The page opens from disk and fetches nothing. What a model has said stands in it as escaped text and
+is never run. The page leaves out what the build has not (a ladder, say), or says that it is not
+there. Exit status 2: a file can't be used.
 """
 
 import argparse
 import base64
 import hashlib
-import html
-import math
-import re
 import sys
 from pathlib import Path
 
 import jinja2
 
-from checkpoints import losses, read_metrics, sparkline
+from checkpoints import read_metrics
+from compare import TOTALS, compare, pair, read_result
 from curves import draw_curves
-from difference import difference
 from files import read_json, sha256_of, write_text
 from score import PASS_SCORE
+from stats import percent, points
 from suite import read_suite, read_targets
 
 HERE = Path(__file__).resolve().parent
@@ -33,55 +31,24 @@ STEPS = {
     "fused": "the adapter in the weights",
     "q5": "the quantized result",
 }
+# key of adapter_config.json -> what the page calls it
+TRAINED_WITH = {
+    "model": "base model",
+    "data": "data",
+    "iters": "iterations",
+    "batch_size": "batch size",
+    "num_layers": "layers",
+    "learning_rate": "learning rate",
+    "seed": "seed",
+}
 # Signs in the place of characters that UTF-8 cannot hold, or that a page would drop or misread.
 SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
 SIGNS |= {0x7F: 0x2421, **dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)}
-MARKDOWN = re.compile(r"([\\`*|\[\]~])")  # its signs, except _, which means nothing in a word
-
-
-def percent(share: float | None) -> str:
-    """0.8236 is 82.4%, as in the comparison."""
-    return "-" if share is None else f"{math.floor(share * 1000 + 0.5) / 10:g}%"
-
-
-def points(share: float | None) -> str:
-    """A difference in percentage points, with its sign."""
-    if share is None:
-        return "-"
-    rounded = math.copysign(math.floor(abs(share) * 1000 + 0.5) / 10, share)
-    return f"{rounded:+g}" if rounded else "0"
 
 
 def number(value: float | None) -> str:
     """0.5 is 0.5 and 1.0 is 1; "-" of an answer that never came."""
     return "-" if value is None else f"{value:g}"
-
-
-def cell(text) -> str:
-    """`text` in a line of Markdown, where nothing in it is a sign."""
-    return MARKDOWN.sub(r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
-
-
-def fence(text: str) -> str:
-    """A fence of backticks that `text` cannot close."""
-    return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-
-
-def categories(result: dict, baseline: dict, targets: dict) -> list[dict]:
-    """A row for each category and one for all, beside the baseline and the registered target."""
-    both = {"score": result["overall"], "strict_score": result["strict_overall"]}
-    parts = {**result["categories"], "overall": both | {"n": result["suite"]["n"]}}
-    before = {name: entry["score"] for name, entry in baseline["categories"].items()}
-    before["overall"] = baseline["overall"]
-    wanted = {**targets["categories"], "overall": targets["overall"]}
-    rows = []
-    for name, part in parts.items():
-        score, old, target = part["score"], before.get(name), wanted.get(name)
-        verdict = "-" if None in (score, target) else "pass" if score >= target else "FAIL"
-        gain = None if None in (score, old) else score - old
-        row = {"name": name, "target": target, "baseline": old, "gain": gain, "verdict": verdict}
-        rows.append(row | part)
-    return rows
 
 
 def verdict_sentence(result: dict, rows: list[dict]) -> str:
@@ -115,6 +82,8 @@ def why(entry: dict, asked: dict | None) -> str:
         said = f"{found[0]} is named, but not called." if found else f"{wanted} is not named."
     if entry["strict_score"] < entry["score"]:
         said += f" Counting only real calls: {entry['strict_score']:g}."
+    if entry.get("invented"):
+        said += f" It calls what does not exist: {', '.join(entry['invented'])}."
     if entry.get("finish_reason") == "length":
         said += " Cut off at the token limit."
     return said
@@ -123,14 +92,18 @@ def why(entry: dict, asked: dict | None) -> str:
 def answers(result: dict, suite: dict | None, baseline: dict) -> list[dict]:
     """The prompts, failing ones first, each with its question and the baseline's answer."""
     asked = {prompt["id"]: prompt for prompt in suite["prompts"]} if suite else {}
-    same = baseline.get("suite", {}).get("sha256") == result["suite"]["sha256"]
-    before = {prompt["id"]: prompt for prompt in baseline.get("prompts", [])} if same else {}
+    before = {ours["id"]: theirs for theirs, ours in pair(baseline, result)[0]}
     found = []
     for entry in result["prompts"]:
-        question = asked.get(entry["id"])
-        passed = entry["score"] is not None and entry["score"] >= PASS_SCORE
-        extra = {"asked": question, "before": before.get(entry["id"]), "passed": passed}
-        found.append(entry | extra | {"why": why(entry, question)})
+        prompt = asked.get(entry["id"])
+        extra = {
+            "asked": prompt,
+            "question": prompt["prompt"] if prompt else entry.get("prompt"),
+            "before": before.get(entry["id"]),
+            "passed": entry["score"] is not None and entry["score"] >= PASS_SCORE,
+            "why": why(entry, prompt),
+        }
+        found.append(entry | extra)
     return sorted(found, key=lambda entry: entry["passed"])
 
 
@@ -140,30 +113,35 @@ def read_if_there(path: Path | None) -> dict | None:
 
 
 def trained(adapters: Path) -> dict:
-    """The curves, training.json and validations; each is empty where there is none."""
-    metrics, training = read_metrics(adapters), read_if_there(adapters / "training.json") or {}
+    """The curves, validations and training.json; each is empty where there is none.
+
+    `settings` are those of adapter_config.json, which stands beside the weights that they trained.
+    Those of this experiment may be others, where the adapters were trained elsewhere.
+    """
+    metrics = read_metrics(adapters)
+    training = read_if_there(adapters / "training.json") or {}
+    config = read_if_there(adapters / "adapter_config.json") or {}
     return {
         "curves": draw_curves(metrics, training),
         "training": training,
+        "settings": {name: config[key] for key, name in TRAINED_WITH.items() if key in config},
         "validations": [entry for entry in metrics if "val_loss" in entry],
-        "sparkline": sparkline(list(losses(metrics, "val_loss").values())),
     }
 
 
 def gather(args: argparse.Namespace) -> dict:
-    """The variables of the templates."""
+    """The variables of the template."""
     build = args.build
-    result, baseline = read_json(build / "eval.json"), read_json(args.baseline)
+    result, baseline = read_result(build / "eval.json"), read_result(args.baseline, TOTALS)
     same = args.suite.is_file() and sha256_of(args.suite) == result["suite"]["sha256"]
     suite = read_suite(args.suite) if same else None
     ours = result["server"]["kind"] != "openai"  # another server's model was not trained here
-    rows = categories(result, baseline, read_targets(args.targets))
+    compared = compare(baseline, result, read_targets(args.targets))
     return {
         "result": result,
         "baseline": baseline,
-        "rows": rows,
-        "sentence": verdict_sentence(result, rows),
-        "difference": difference(baseline, result),
+        "compared": compared,
+        "sentence": verdict_sentence(result, compared["rows"]),
         "suite": suite,
         "answers": answers(result, suite, baseline),
         "trained": trained(build / "adapters") if ours else None,
@@ -171,27 +149,25 @@ def gather(args: argparse.Namespace) -> dict:
         "steps": STEPS,
         "preflight": read_if_there(build / "preflight.json") if ours else None,
         "manifest": read_if_there(build / "manifest.json"),
-        "compare": (build / "compare.md").read_text(encoding="utf-8").strip(),
     }
 
 
-def render(facts: dict) -> tuple[str, str]:
-    """The page, and the same in Markdown."""
+def render(facts: dict) -> str:
+    """The page."""
     # The browser runs the script with this hash and no other, and fetches nothing.
     script = (HERE / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     facts = facts | {"script": script, "script_sha256": digest}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
-        autoescape=lambda name: name != "report.md.jinja",
+        autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {f.__name__: f for f in (percent, points, number, cell, fence)}
-    names = ("report.html.jinja", "report.md.jinja")
-    return tuple(environment.get_template(name).render(facts).translate(SIGNS) for name in names)
+    environment.filters |= {f.__name__: f for f in (percent, points, number)}
+    return environment.get_template("report.html.jinja").render(facts).translate(SIGNS)
 
 
 def main() -> int:
@@ -202,12 +178,9 @@ def main() -> int:
     parser.add_argument("--targets", type=Path, required=True)
     parser.add_argument("--ladder", type=Path, help="none where another server was asked")
     parser.add_argument("--out", type=Path, required=True, help="the page")
-    parser.add_argument("--markdown", type=Path, required=True, help="the same in Markdown")
     args = parser.parse_args()
     try:
-        pages = render(gather(args))
-        for file, text in zip((args.out, args.markdown), pages, strict=True):
-            write_text(file, text)
+        write_text(args.out, render(gather(args)))
     except (ValueError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2

@@ -1,63 +1,47 @@
 """Read chat rows (JSONL, one {"messages": [...]} a line) and name the line that is malformed."""
 
 import itertools
-import json
 from pathlib import Path
+from typing import Literal
 
-ROLES = ("system", "user", "assistant")
+from pydantic import BaseModel, ValidationError, field_validator
 
-
-def check_message(message) -> str:
-    """What is wrong with one message, in a few words; "" when it is well formed."""
-    if not isinstance(message, dict):
-        return "a message must be an object"
-    role, content = message.get("role"), message.get("content")
-    if role not in ROLES:
-        return f"unknown role {role!r}"
-    if not isinstance(content, str):
-        return f"the {role}'s content must be a string"
-    if not content.strip():
-        return f"the {role}'s content is empty"
-    if unknown := sorted(set(message) - {"role", "content"}):
-        return f"a message has role and content only, not {unknown[0]!r}"
-    try:
-        content.encode()
-    except UnicodeEncodeError as error:
-        return f"the {role}'s content holds half a surrogate pair at character {error.start}"
-    return ""
+from show import explain
+from suite import Text
 
 
-def check_row(row) -> str:
-    """What is wrong with one row, in a few words; "" when it is well formed."""
-    if not isinstance(row, dict) or not isinstance(row.get("messages"), list):
-        return 'expected {"messages": [...]}'
-    if unknown := sorted(set(row) - {"messages"}):
-        # mlx-lm would take a row with other fields for another kind of data.
-        return f"a row has messages only, not {unknown[0]!r}"
-    for message in row["messages"]:
-        if problem := check_message(message):
-            return problem
-    roles = [message["role"] for message in row["messages"]]
-    turns = roles[1:] if roles[:1] == ["system"] else roles
-    if not turns or turns != ["user", "assistant"] * (len(turns) // 2):
-        return f"turns must alternate user, assistant and end with the assistant: {roles}"
-    return ""
+class Message(BaseModel, strict=True, extra="forbid"):
+    """What one side says."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Text
 
 
-def parse_line(line: bytes):
-    """The JSON value in one line of a JSONL file. Raises ValueError in a few words."""
+class Row(BaseModel, strict=True, extra="forbid"):
+    """A conversation. mlx-lm takes a row with other fields for another kind of data."""
+
+    messages: list[Message]
+
+    @field_validator("messages")
+    @classmethod
+    def _turns_alternate(cls, messages: list[Message]) -> list[Message]:
+        roles = [message.role for message in messages]
+        turns = roles[1:] if roles[:1] == ["system"] else roles
+        if not turns or turns != ["user", "assistant"] * (len(turns) // 2):
+            raise ValueError(f"turns must alternate user, assistant and end with it, not {roles}")
+        return messages
+
+
+def parse_line(line: bytes) -> list[dict]:
+    """The messages in one line of a file. Raises ValueError in a few words."""
     if line.startswith(b"\xef\xbb\xbf"):
         raise ValueError("begins with a byte order mark; save the file as UTF-8 without one")
     if b"\r" in line:  # mlx-lm reads the file as text, where this ends a line
         raise ValueError("Windows line end; save the file with plain line ends")
     try:
-        return json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg})") from error
-    except RecursionError as error:
-        raise ValueError("not a row (nested too deep)") from error
+        return Row.model_validate_json(line.rstrip(b"\n")).model_dump()["messages"]
+    except ValidationError as error:
+        raise ValueError(explain(error)) from error
 
 
 def read_rows(path: Path):
@@ -71,12 +55,9 @@ def read_rows(path: Path):
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:
-                row = parse_line(line)
+                yield number, parse_line(line)
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: {error}") from error
-            if problem := check_row(row):
-                raise ValueError(f"{path}:{number}: {problem}")
-            yield number, row["messages"]
     if number == 0:
         raise ValueError(f"{path}: empty file")
 

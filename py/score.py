@@ -5,7 +5,9 @@ a keyword stands in its code, 0.5 for a keyword without execute_code, 0.1 for ex
 without a keyword, else 0; for several tools, the share of the keywords found, plus 0.1 for
 execute_code, at most 1. It gives 0.5 to prose that only names a tool, so `strict_score` stands
 beside it: the same scale, but a tool counts only where it is really called, and several tools
-only in the order that was asked for. The code is parsed (called.py) and never run.
+only in the order that was asked for. The code is parsed (calls.py) and never run. `invented` has
+the names that an answer calls and that nobody defines: the rule of Phase 33b takes a substring, so
+it gives a point to `cst_find_pattern_pattern()` for `cst_find_pattern`.
 """
 
 import json
@@ -13,7 +15,7 @@ import re
 
 from mlx_lm.tool_parsers import json_tools, qwen3_coder
 
-from called import called_names
+from calls import called_names, invented
 
 PASS_SCORE = 0.5
 EXECUTE_CODE = "execute_code"
@@ -104,11 +106,22 @@ def strict_score(prompt: dict, called: list[str], direct: list[str], executed: b
     return max(rate(prompt, in_code, executed), rate(prompt, alone, False))
 
 
-def score_answer(prompt: dict, text: str, calls: list[dict]) -> dict:
+def invented_names(codes: list[str], direct: list[str], tools: set[str]) -> list[str]:
+    """The names that an answer calls and that nobody defines, once each.
+
+    Code may also call what Python has and what it defines itself; a direct call only a tool.
+    """
+    names = [name for code in codes for name in invented(code, tools)]
+    names += [name for name in direct if name not in tools]
+    return list(dict.fromkeys(names))
+
+
+def score_answer(prompt: dict, text: str, calls: list[dict], tools: set[str] | None = None) -> dict:
     """Score one answer to a suite's `prompt`.
 
     `text` is all the model said, `calls` its tool calls. Returns score, strict_score, format
-    ("execute_code" | "direct" | "none"), tools_called and keywords_found.
+    ("execute_code" | "direct" | "none"), tools_called, invented and keywords_found. Without the
+    names of the `tools`, nothing is known to be invented.
     """
     codes = code_of(calls)
     direct = [call["name"] for call in calls if call["name"] != EXECUTE_CODE]
@@ -120,5 +133,6 @@ def score_answer(prompt: dict, text: str, calls: list[dict]) -> dict:
         "strict_score": strict_score(prompt, called, direct, bool(codes)),
         "format": EXECUTE_CODE if codes else "direct" if direct else "none",
         "tools_called": called + direct,
+        "invented": [] if tools is None else invented_names(codes, direct, tools),
         "keywords_found": found,
     }

@@ -1,33 +1,26 @@
-"""The life of one `mlx_lm server`: started, watched, revived if it crashes, gone at the end."""
+"""Serve one model with `mlx_lm server`, on 127.0.0.1, in a process that sees no other model.
 
-import contextlib
-import http.client
-import json
+As a program it serves until Ctrl-C (`make serve`). The evaluation starts the same program with
+ModelServer, and the server then ends when the evaluation ends.
+"""
+
+import argparse
+import functools
 import os
 import socket
 import subprocess
+import sys
+import tempfile
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
-SERVER = Path(__file__).resolve().parent.parent / "bin" / "server.sh"
+import httpx2
+
+ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 120
-RESTARTS = 2
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leaves a redirect as the error that it is here."""
-
-    def redirect_request(self, *_):
-        """Follow nothing."""
-
-
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
-PROXIED = urllib.request.build_opener(NoRedirect)
 
 
 class ServerError(Exception):
@@ -40,51 +33,58 @@ def choose_port(port: int) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise ValueError(
-                f"EVAL_PORT={port}: {error.strerror}; choose another, or 0 for any free port"
+                f"EVAL_PORT={port}: {error}; choose another, or 0 for any free port"
             ) from error
         return probe.getsockname()[1]
 
 
-def open_url(request: str | urllib.request.Request, timeout: float):
-    """urllib's urlopen, but past any proxy for this machine's own addresses, and no redirects.
-
-    A proxy could not reach, and should not see, what is meant for this machine. A redirect would
-    take a key to another server; it is an HTTPError.
-    """
-    url = request if isinstance(request, str) else request.full_url
-    opener = DIRECT if urllib.parse.urlsplit(url).hostname in LOOPBACK else PROXIED
-    return opener.open(request, timeout=timeout)
+@functools.cache
+def open_client(past_proxies: bool) -> httpx2.Client:
+    """A client for many requests at once. It follows no redirect, which would pass a key on."""
+    return httpx2.Client(trust_env=not past_proxies, limits=httpx2.Limits(max_connections=None))
 
 
-def get_json(url: str | urllib.request.Request, timeout: float = 10) -> dict:
-    """The JSON object at `url`; OSError when it cannot be had, ValueError if it is not JSON."""
-    try:
-        with open_url(url, timeout) as response:
-            return json.load(response)
-    except http.client.HTTPException as error:
-        raise OSError(f"cut off ({error})") from error
+def client_for(url: str) -> httpx2.Client:
+    """The client for `url`. A proxy that the environment names cannot reach this machine."""
+    return open_client(past_proxies=urllib.parse.urlsplit(url).hostname in LOOPBACK)
+
+
+def get_json(url: str, headers: dict | None = None, timeout: float = 10) -> dict:
+    """The JSON at `url`. Raises httpx2.HTTPError, or ValueError for what is not JSON."""
+    response = client_for(url).get(url, headers=headers, timeout=timeout)
+    return response.raise_for_status().json()
 
 
 class ModelServer:
-    """`mlx_lm server` for the model directory `model`, as a context manager.
+    """`mlx_lm server` for the model directory `model`, as a context manager; `url` is its address.
 
-    bin/server.sh keeps the server alive only while we hold its standard input, so it ends even
-    when this process is killed. `url` is where it listens; after a crash another.
+    The server ends when its standard input closes. We hold the other end, so it ends with us,
+    however we end. Raises ServerError when it does not start, ValueError for a port that is taken.
     """
 
-    headers = {}  # nothing but what every request has
+    headers = {}  # a request needs no key
 
     def __init__(self, model: Path, port: int, log: Path):
-        self.model, self.port, self.log = model, port, log
-        self.process, self.starts = None, 0
-        self.lock = threading.Lock()
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        port = choose_port(port)
+        self.url = f"http://127.0.0.1:{port}"
+        program = [ROOT / "bin/python", __file__, model, "--port", port, "--until-input-closes"]
+        with log.open("ab") as stream:
+            # In a session of its own it gets no Ctrl-C. We end it when our work is put away.
+            self.process = subprocess.Popen(
+                list(map(str, program)),
+                stdin=subprocess.PIPE,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
 
     def __enter__(self):
-        self.log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.start()
+            wait_until_healthy(self.url, self.process, self.log)
         except BaseException:
             self.stop()
             raise
@@ -93,59 +93,33 @@ class ModelServer:
     def __exit__(self, *_):
         self.stop()
 
-    def start(self) -> None:
-        """Start the process and wait until it answers. Raises ServerError, ValueError."""
-        port = choose_port(self.port)
-        self.starts += 1
-        # A group of its own: on Ctrl-C we end it after our own clean-up, not in the middle of it.
-        self.process = subprocess.Popen(
-            [str(SERVER), str(self.model), str(port), str(self.log)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self.url = f"http://127.0.0.1:{port}"
-        wait_until_healthy(self.url, self.process, self.log)
-
     def stop(self) -> None:
-        """End the process; kill it when it does not go by itself."""
-        if not self.process:
-            return
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
+        """End the process. Kill it when it does not go by itself."""
+        self.process.stdin.close()
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, 9)
+            self.process.kill()
             self.process.wait()
 
-    def revive(self, starts: int) -> None:
-        """Start the server again if it has crashed; `starts` is its count before the failure.
-
-        Many requests fail at once when a server goes: only the first of them starts it again.
-        Raises ServerError when it has crashed too often.
-        """
-        with self.lock:
-            if self.starts != starts or self.process.poll() is None and is_healthy(self.url):
-                return
-            if self.starts > RESTARTS:
-                raise ServerError(f"the server crashed {self.starts} times; see {self.log}")
-            self.stop()
-            self.start()
-
-
-def is_healthy(url: str) -> bool:
-    """Does the server say that it can generate? /health is 503 once its generating thread died."""
-    try:
-        get_json(f"{url}/health")
-    except urllib.error.HTTPError:
-        return False
-    except (OSError, ValueError):  # busy or gone: whether it is gone, its process says
-        return True
-    return True
+    def check(self) -> None:
+        """Raise ServerError when the server can give no more answers."""
+        crashed = self.process.poll() is not None
+        try:
+            get_json(f"{self.url}/health")
+        except httpx2.HTTPStatusError:  # it still listens, but the thread that generates is dead
+            crashed = True
+        except (httpx2.TransportError, ValueError):  # busy or gone; the process says which
+            pass
+        if crashed:
+            raise ServerError(
+                f"the server crashed; see the end of {self.log}. The answers so far are kept: run"
+                " the same command again"
+            )
 
 
 def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
-    """Return when /health answers. Raises ServerError when the server ends or never does."""
+    """Return when the server answers. Raises ServerError when it ends or never does."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -153,11 +127,69 @@ def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
         try:
             get_json(f"{url}/health")
             return
-        except urllib.error.HTTPError as error:
-            # 503: its generating thread has died, which is how a model that fails to load shows.
+        except httpx2.HTTPStatusError as error:
             raise ServerError(
                 f"the server could not load the model; see the end of {log}"
             ) from error
-        except (OSError, ValueError):  # not listening yet
+        except (httpx2.TransportError, ValueError):  # it does not listen yet
             time.sleep(0.05)
     raise ServerError(f"the server did not answer within {START_SECONDS} s; see the end of {log}")
+
+
+def serve(model: Path, port: int, until_input_closes: bool) -> None:
+    """Run `mlx_lm server` in this process, with an empty model cache and without the hub.
+
+    The server lists every model of the cache before ours, and loads what a request names.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ.update(HF_HUB_CACHE=cache, HF_HUB_OFFLINE="1")
+        if until_input_closes:
+            threading.Thread(target=end_with_input, args=(cache,), daemon=True).start()
+        from mlx_lm import server  # reads HF_HUB_CACHE when it is imported
+
+        sys.argv = ["mlx_lm server", "--model", str(model), "--host", "127.0.0.1"]
+        sys.argv += ["--port", str(port)]
+        server.main()
+
+
+def end_with_input(cache: str) -> None:
+    """End this process, in the middle of anything, when standard input closes."""
+    sys.stdin.buffer.read()
+    os.rmdir(cache)
+    os._exit(0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, help="folder of the model")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--until-input-closes", action="store_true", help="for the evaluation")
+    args = parser.parse_args()
+    try:
+        if not args.until_input_closes:
+            if not args.model.is_dir():
+                raise ValueError(f"{args.model}: no such model directory; make quantize makes q5")
+            args.port = choose_port(args.port)
+            print(USAGE.format(model=args.model, port=args.port, path=args.model.resolve()))
+        serve(args.model, args.port, args.until_input_closes)
+    except (ValueError, OSError) as error:
+        print(f"serve: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # before the server is up; later it ends by itself
+        return 130
+    return 0
+
+
+USAGE = """\
+Serving {model} until Ctrl-C. Ask it from another terminal:
+
+  curl http://127.0.0.1:{port}/v1/chat/completions -H 'Content-Type: application/json' -d '{{
+    "model": "{path}",
+    "chat_template_kwargs": {{"enable_thinking": false}},
+    "messages": [{{"role": "user", "content": "Which files are modified?"}}]}}'
+
+Any OpenAI client works too: base URL http://127.0.0.1:{port}/v1, the model is the path above.
+"""
+
+if __name__ == "__main__":
+    sys.exit(main())

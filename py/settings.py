@@ -1,28 +1,43 @@
-"""The settings of an experiment: an env file, and what the environment overrides of it."""
+"""The settings of an experiment: phase40.env, and the lines of CONFIG that differ from it."""
 
 import os
 from pathlib import Path
 
 from dotenv import dotenv_values
 
-SCHEMA = Path(__file__).resolve().parent.parent / "phase40.env"  # has every key there is
+ROOT = Path(__file__).resolve().parent.parent
+ALL = ROOT / "phase40.env"  # names every key there is
 
 
-def load_settings(config: Path) -> dict[str, str]:
-    """KEY -> value of the env file `config`; a KEY in the environment wins.
+def load_settings(config: Path | None = None) -> dict[str, str]:
+    """KEY -> value: of the env file `config`, else what Make exports, else of phase40.env.
 
-    Make puts what its command line overrides into the environment, so a program reads the same
-    settings under make and by hand. Raises ValueError when there is no such file, or when a key is
-    missing.
+    Make has checked its own files and command line (bin/settings.sh). Raises ValueError when there
+    is no such file, or when it has a key that phase40.env has not.
     """
+    if config is None and "SETTINGS" in os.environ:
+        return dict(word.split("=", 1) for word in os.environ["SETTINGS"].split())
+    settings = dotenv_values(ALL, interpolate=False)
+    if config is None:
+        return settings
     if not config.is_file():
         raise ValueError(f"{config}: no such config")
-    settings = dotenv_values(config, interpolate=False)
-    settings = {key: os.environ.get(key, value) for key, value in settings.items()}
-    known = dotenv_values(SCHEMA, interpolate=False)
-    if missing := [key for key in known if not settings.get(key)]:
-        raise ValueError(f"{config}: {missing[0]} is missing; copy its line from phase40.env")
-    return settings
+    changes = dotenv_values(config, interpolate=False)
+    if unknown := sorted(set(changes) - set(settings)):
+        raise ValueError(
+            f"{config}: unknown key {unknown[0]}; phase40.env lists the keys there are"
+        )
+    return settings | changes
+
+
+def add_config(parser) -> None:
+    """Give an argument parser the option --config, for load_settings()."""
+    parser.add_argument("--config", type=Path, help="env file; make passes the settings by itself")
+
+
+def secret(key: str) -> str:
+    """A secret, from the environment or from the file .env, which git ignores; "" without one."""
+    return os.environ.get(key) or dotenv_values(ROOT / ".env").get(key) or ""
 
 
 def number(settings: dict[str, str], key: str, kind=int):

@@ -32,15 +32,19 @@ def build_model(config: dict):
     return model
 
 
-def embedding_rows(model) -> int:
-    """How many token ids the model has an embedding for: the largest embedding it has."""
-    modules = [module for _, module in model.named_modules() if isinstance(module, nn.Embedding)]
-    return max((module.weight.shape[0] for module in modules), default=0)
+def arrays(model) -> list[mx.array]:
+    return [value for _, value in tree_flatten(model.parameters())]
 
 
 def nbytes(model) -> int:
     """Bytes of all parameters, quantized ones as they are stored."""
-    return sum(value.nbytes for _, value in tree_flatten(model.parameters()))
+    return sum(value.nbytes for value in arrays(model))
+
+
+def embedding_rows(model) -> int:
+    """How many token ids the model has an embedding for: the largest embedding it has."""
+    modules = [module for _, module in model.named_modules() if isinstance(module, nn.Embedding)]
+    return max((module.weight.shape[0] for module in modules), default=0)
 
 
 def quantized_as(config: dict, group_size: int, bits: int):
@@ -50,41 +54,27 @@ def quantized_as(config: dict, group_size: int, bits: int):
         return quantize_model(build_model(config), plain, group_size, bits)[0]
 
 
-def in_float32(model) -> int:
-    """Bytes of a quantized model whose scales and biases are float32, its weights left packed."""
-    parameters = [value for _, value in tree_flatten(model.parameters())]
-    return sum(value.nbytes if value.dtype == mx.uint32 else 4 * value.size for value in parameters)
-
-
-def lora_parameters(settings: dict) -> dict:
-    """mlx-lm's lora_parameters of these settings."""
-    return {
-        "rank": number(settings, "LORA_RANK"),
-        "scale": number(settings, "LORA_SCALE", float),
-        "dropout": number(settings, "LORA_DROPOUT", float),
-    }
-
-
-def trainable(config: dict, settings: dict) -> list[tuple[str, mx.array]]:
-    """(name, array) of what these settings train, as mlx_lm.lora.train_model unfreezes it.
+def trainable_parameters(config: dict, settings: dict) -> int:
+    """How many parameters these settings train, unfrozen as mlx_lm.lora.train_model does it.
 
     Raises ValueError when FINE_TUNE_TYPE=full meets a quantized base: mlx trains no quantized
     weight, so that only the norms between them would change.
     """
-    model = build_model(config)
+    model, kind = build_model(config), settings["FINE_TUNE_TYPE"]
     model.freeze()
-    layers, kind = number(settings, "NUM_LAYERS"), settings["FINE_TUNE_TYPE"]
+    layers = number(settings, "NUM_LAYERS")
+    if kind == "full" and config.get("quantization"):
+        raise ValueError(
+            "FINE_TUNE_TYPE=full: BASE_MODEL is quantized, and quantized weights cannot be"
+            " trained; name an unquantized base, or lora or dora"
+        )
     if kind == "full":
-        if config.get("quantization"):
-            raise ValueError(
-                "FINE_TUNE_TYPE=full: BASE_MODEL is quantized, and quantized weights cannot be"
-                " trained; name an unquantized base, or lora or dora"
-            )
         for layer in model.layers[-layers:]:
             layer.unfreeze()
-    else:
-        linear_to_lora_layers(model, layers, lora_parameters(settings), use_dora=kind == "dora")
-    return tree_flatten(model.trainable_parameters())
+    else:  # scale and dropout have no parameters
+        lora = {"rank": number(settings, "LORA_RANK"), "scale": 1.0, "dropout": 0.0}
+        linear_to_lora_layers(model, layers, lora, use_dora=kind == "dora")
+    return sum(value.size for _, value in tree_flatten(model.trainable_parameters()))
 
 
 def model_facts(config: dict, settings: dict) -> dict:
@@ -97,20 +87,20 @@ def model_facts(config: dict, settings: dict) -> dict:
     base = config.get("quantization")
     if base and not (isinstance(base, dict) and {"bits", "group_size"} <= set(base)):
         raise ValueError("config.json: 'quantization' must have 'bits' and 'group_size'")
-    bits, group_size = number(settings, "Q_BITS"), number(settings, "Q_GROUP_SIZE")
+    stored = quantized_as(config, base["group_size"], base["bits"]) if base else model
+    q5 = quantized_as(config, number(settings, "Q_GROUP_SIZE"), number(settings, "Q_BITS"))
     parameters = get_total_parameters(model)
-    quantized = quantized_as(config, group_size, bits)
+    # The weights of q5 stay packed; only its scales and biases become float32.
+    packed = [a.nbytes if a.dtype == mx.uint32 else 4 * a.size for a in arrays(q5)]
     return {
         "layers": len(model.layers),
         "parameters": parameters,
         "embeddings": embedding_rows(model),
-        "trainable_parameters": sum(value.size for _, value in trainable(config, settings)),
-        "base_bytes": nbytes(quantized_as(config, base["group_size"], base["bits"]))
-        if base
-        else nbytes(model),
+        "trainable_parameters": trainable_parameters(config, settings),
+        "base_bytes": nbytes(stored),
         "fused_bytes": nbytes(model),
-        "largest_bytes": max(value.nbytes for _, value in tree_flatten(model.parameters())),
-        "q5_bytes": nbytes(quantized),
+        "largest_bytes": max(value.nbytes for value in arrays(model)),
+        "q5_bytes": nbytes(q5),
         "float32_bytes": 4 * parameters,
-        "packed_float32_bytes": in_float32(quantized),
+        "packed_float32_bytes": sum(packed),
     }

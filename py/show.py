@@ -1,7 +1,40 @@
-"""Show in a line where two texts, or two sequences of tokens, part."""
+"""Say something in a few words, as a line for a person needs it."""
 
+import textwrap
+
+from pydantic import ValidationError
+
+WIDTH = 80  # columns of a terminal
 CONTEXT = 24  # characters shown on each side of a difference
 TOKENS_SHOWN = 4
+
+
+def size(count: int) -> str:
+    """Bytes as GB or MB."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
+
+
+def some(items: list[str], limit: int = 3) -> str:
+    """The first `limit` of `items`, and how many more there are."""
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return "; ".join(items[:limit]) + more
+
+
+def in_columns(head: str, text: str) -> str:
+    """`head`, then `text` in a column of its own, wrapped to the width of a terminal."""
+    width = WIDTH - len(head)
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return head + ("\n" + " " * len(head)).join(lines or [""])
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong: "messages[1].content: Input should be ..."."""
+    problem = error.errors()[0]
+    where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem["loc"])
+    text = problem["msg"].removeprefix("Value error, ").replace(" at line 1 column", " at column")
+    if problem["type"].endswith(("literal_error", "_type")):
+        text += f", not {problem['input']!r:.40}"
+    return f"{where.lstrip('.')}: {text}" if where else text
 
 
 def common_length(a, b) -> int:

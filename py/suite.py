@@ -1,59 +1,139 @@
-"""Read an evaluation suite and say plainly what is wrong with a bad one."""
+"""The files that say what is asked and what is expected, each with its schema.
 
-import re
+A file that does not fit its schema gets one line: the file, the place in it, what is wrong.
+"""
+
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
 
 from files import read_json
+from show import explain
 
-# field -> type, for every prompt of a suite
-PROMPT_FIELDS = {
-    "id": str,
-    "category": str,
-    "prompt": str,
-    "expected_tool": str,
-    "keywords": list,
-    "multi": bool,
-    "max_tokens": int,
-}
+
+def check_text(text: str) -> str:
+    text.encode()  # half a surrogate pair raises ValueError
+    if not text.strip():
+        raise ValueError("is empty")
+    return text
+
+
+Text = Annotated[str, AfterValidator(check_text)]
+Share = Annotated[float, Field(ge=0, le=1)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Prompt(BaseModel, strict=True):
+    """One prompt of a suite."""
+
+    id: str
+    category: str
+    prompt: Text
+    expected_tool: str
+    keywords: list[Text] = Field(min_length=1)
+    multi: bool
+    max_tokens: int = Field(ge=1)
+
+
+PROMPT_FIELDS = list(Prompt.model_fields)
+
+
+class Suite(BaseModel, strict=True):
+    """SUITE."""
+
+    name: str
+    system: str
+    prompts: list[Prompt] = Field(min_length=1)
+
+    @field_validator("prompts")
+    @classmethod
+    def _ids_differ(cls, prompts: list[Prompt]) -> list[Prompt]:
+        ids = [prompt.id for prompt in prompts]
+        if repeated := [id for id in ids if ids.count(id) > 1]:
+            raise ValueError(f"the id {repeated[0]!r} is used twice")
+        return prompts
+
+
+class Tool(BaseModel, strict=True):
+    """One tool. Nothing reads more of it than its name."""
+
+    name: str
+
+
+class Tools(BaseModel, strict=True):
+    """TOOLS."""
+
+    tools: list[Tool] = Field(min_length=1)
+
+
+class Targets(BaseModel, strict=True):
+    """The scores that were registered before the first run."""
+
+    overall: Share
+    categories: dict[str, Share]
+
+
+class TargetsFile(BaseModel, strict=True):
+    """TARGETS."""
+
+    targets: Targets
+
+
+class Baseline(BaseModel, strict=True):
+    """BASELINE: an eval.json, or the scores of an older result."""
+
+    overall: float
+    categories: dict
+
+
+class SpecialTokens(BaseModel, strict=True):
+    """SPECIAL_TOKENS. All ids from the first to the last of equal_ids must be equal."""
+
+    tokens: dict[str, int]
+    equal_ids: list[TokenId] = Field(min_length=2, max_length=2)
+
+    @field_validator("equal_ids")
+    @classmethod
+    def _ordered(cls, ids: list[int]) -> list[int]:
+        if ids[0] > ids[1]:
+            raise ValueError("expected the first id, then the last")
+        return ids
+
+
+def check(value: dict, schema: type[BaseModel], path: Path) -> dict:
+    """`value`, which was read from `path`. Raises ValueError when it does not fit `schema`."""
+    try:
+        schema.model_validate(value)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error)}") from error
+    return value
+
+
+def check_suite(suite: dict, path: Path) -> dict:
+    return check(suite, Suite, path)
 
 
 def read_suite(path: Path) -> dict:
-    """The suite in `path`: {name, system, prompts: [{id, category, ...}]}. Raises ValueError."""
-    suite = read_json(path)
-    check_suite(suite, path)
-    return suite
+    return check_suite(read_json(path), path)
 
 
-def check_suite(suite: dict, path: Path) -> None:
-    """Raise ValueError naming the prompt and the field of a malformed suite, which is of `path`."""
-    for field in ("name", "system"):
-        if not isinstance(suite.get(field), str):
-            raise ValueError(f"{path}: {field!r} must be a string")
-    prompts = suite.get("prompts")
-    if not isinstance(prompts, list) or not prompts:
-        raise ValueError(f"{path}: 'prompts' must be a list with at least one prompt")
-    seen = set()
-    for number, prompt in enumerate(prompts, start=1):
-        where = f"{path}: prompt {number}"
-        if not isinstance(prompt, dict):
-            raise ValueError(f"{where}: expected an object")
-        for field, kind in PROMPT_FIELDS.items():
-            if type(prompt.get(field)) is not kind:
-                raise ValueError(f"{where}: {field!r} must be a {kind.__name__}")
-        if not prompt["keywords"] or not all(k and isinstance(k, str) for k in prompt["keywords"]):
-            raise ValueError(f"{where}: 'keywords' must be a list of words, at least one")
-        if not is_text(prompt["prompt"]):
-            raise ValueError(f"{where}: 'prompt' is empty or holds half a surrogate pair")
-        if prompt["max_tokens"] < 1:
-            raise ValueError(f"{where}: 'max_tokens' must be at least 1")
-        if prompt["id"] in seen:
-            raise ValueError(f"{where}: the id {prompt['id']!r} is used twice")
-        seen.add(prompt["id"])
+def read_tools(path: Path) -> set[str]:
+    """The names of the tools."""
+    return {tool["name"] for tool in check(read_json(path), Tools, path)["tools"]}
 
 
-def is_text(text: str) -> bool:
-    """Is there something to say, and can it be written as UTF-8?"""
-    return bool(text.strip()) and not re.search("[\ud800-\udfff]", text)
+def read_targets(path: Path) -> dict:
+    """{overall, categories: {name: score}}."""
+    return check(read_json(path), TargetsFile, path)["targets"]
+
+
+def read_baseline(path: Path) -> dict:
+    return check(read_json(path), Baseline, path)
+
+
+def read_special_tokens(path: Path) -> dict:
+    return check(read_json(path), SpecialTokens, path)
 
 
 def messages_of(suite: dict, prompt: dict) -> list[dict]:
@@ -62,25 +142,3 @@ def messages_of(suite: dict, prompt: dict) -> list[dict]:
         {"role": "system", "content": suite["system"]},
         {"role": "user", "content": prompt["prompt"]},
     ]
-
-
-def read_targets(path: Path) -> dict:
-    """The registered targets in `path`: {overall, categories: {name: score}}. Raises ValueError."""
-    targets = read_json(path).get("targets")
-    if not isinstance(targets, dict) or not isinstance(targets.get("categories"), dict):
-        raise ValueError(f"{path}: 'targets' must have 'overall' and 'categories'")
-    for name, value in {"overall": targets.get("overall"), **targets["categories"]}.items():
-        if type(value) not in (int, float) or not 0 <= value <= 1:
-            raise ValueError(f"{path}: the target of {name} must be a number from 0 to 1")
-    return targets
-
-
-def read_tools(path: Path) -> set[str]:
-    """Names of the tools in `path`: {tools: [{name, category, ...}]}. Raises ValueError."""
-    tools = read_json(path).get("tools")
-    if not isinstance(tools, list) or not tools:
-        raise ValueError(f"{path}: 'tools' must be a list with at least one tool")
-    for number, tool in enumerate(tools, start=1):
-        if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
-            raise ValueError(f"{path}: tool {number}: 'name' must be a str")
-    return {tool["name"] for tool in tools}

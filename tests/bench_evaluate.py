@@ -1,7 +1,7 @@
-"""What concurrency and the float32 twin are worth: `make bench-evaluate CONFIG=demo.env`.
+"""What concurrency and q5-float32 are worth: `make bench-evaluate CONFIG=demo.env`.
 
 One model and one suite, in one run: asked one request at a time, concurrently, by `mlx_lm generate`
-started anew for each prompt, and q5 itself in the place of its float32 twin. Shown beside each: the
+started anew for each prompt, and q5 itself in the place of q5-float32. Shown beside each: the
 time, and how many answers are those of the first. Needs a build that is done.
 """
 
@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from conftest import ROOT, clean_environment
+from settings import load_settings
 
 MAX_TOKENS = 160
 CONCURRENCY = 8
@@ -24,6 +25,7 @@ def evaluated(model: Path, concurrency: int) -> dict[str, str]:
         out = Path(folder) / "eval.json"
         program = [ROOT / "bin/python", ROOT / "py/evaluate.py", "--model", model, "--out", out]
         program += ["--suite", ROOT / "data/suite.json", "--targets", ROOT / "data/baseline.json"]
+        program += ["--tools", ROOT / "data/tools.json"]
         program += ["--max-tokens", MAX_TOKENS, "--concurrency", concurrency]
         run(program)
         return {p["id"]: p["text"] for p in json.loads(out.read_text())["prompts"]}
@@ -55,9 +57,9 @@ def run(program: list) -> str:
 
 
 def main():
-    build = ROOT / sys.argv[1]
-    twin = build / "q5-float32"
-    model = twin if twin.is_dir() else build / "q5"
+    build = ROOT / load_settings(Path(sys.argv[1]))["BUILD"]
+    copy = build / "q5-float32"
+    model = copy if copy.is_dir() else build / "q5"
     if not model.is_dir():
         sys.exit(f"bench-evaluate: {build} holds no q5; make eval first")
     ways = {
@@ -65,7 +67,7 @@ def main():
         f"{CONCURRENCY} requests at a time": lambda: evaluated(model, CONCURRENCY),
         "mlx_lm generate for each": lambda: generated(model),
     }
-    if model == twin:
+    if model == copy:
         ways[f"q5 itself, {CONCURRENCY} at a time"] = lambda: evaluated(build / "q5", CONCURRENCY)
     print(f"{model}, 27 prompts, at most {MAX_TOKENS} tokens each:")
     first, base = None, None

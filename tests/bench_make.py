@@ -66,8 +66,9 @@ def main() -> None:
             (folder / "rows").write_text("rows\n")
             jobs[name] = (prepare(folder), folder)
         # As from a terminal: without the outer make's words, and without bin/python's BLAS, which
-        # every shell and awk would load.
-        for name in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "LD_PRELOAD", "LD_LIBRARY_PATH"):
+        # every shell would load.
+        outer = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "SETTINGS", "MAKING")
+        for name in (*outer, "LD_PRELOAD", "LD_LIBRARY_PATH"):
             os.environ.pop(name, None)
         times: dict[str, list[float]] = {name: [] for name in jobs}
         for command, folder in jobs.values():

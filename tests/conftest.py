@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 # A job in the background is started with Ctrl-C ignored, and so are its children; the tests that
 # send one need it as in a terminal.
@@ -18,7 +20,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["experiment", "taught", "training"]
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "py"))
+sys.path[:0] = [str(ROOT / "py"), str(ROOT / "data/demo")]
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
@@ -28,18 +30,9 @@ SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without what an outer make or a config would pass on to an inner one."""
-    keys = {line.partition("=")[0] for line in (ROOT / "phase40.env").read_text().splitlines()}
-    dropped = keys | {
-        "MAKEFLAGS",
-        "MAKEOVERRIDES",
-        "MAKELEVEL",
-        "MFLAGS",
-        "CONFIG",
-        "PYTEST",
-        "HF_HUB_OFFLINE",
-        "HF_HUB_CACHE",
-    }
+    """The environment without what an outer make, or bin/python, passes on."""
+    dropped = ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "SETTINGS", "MAKING")
+    dropped += ("HF_HUB_OFFLINE", "HF_HUB_CACHE")
     return {key: value for key, value in os.environ.items() if key not in dropped}
 
 
@@ -146,14 +139,9 @@ def tiny_model(tmp_path_factory) -> Path:
 
 
 def write_config(path: Path, **changes) -> Path:
-    """An env file: demo.env with `changes`."""
-    lines = [
-        line
-        for line in (ROOT / "demo.env").read_text().splitlines()
-        if line.partition("=")[0] not in changes
-    ]
-    lines += [f"{key}={value}" for key, value in changes.items()]
-    path.write_text("\n".join(lines) + "\n")
+    """An env file: the lines of demo.env, with `changes`."""
+    settings = dotenv_values(ROOT / "demo.env") | changes
+    path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     return path
 
 
@@ -194,6 +182,12 @@ def built(tiny_config, make):
     return tiny_config, tiny_config.parent / "build", run.stdout
 
 
-def stages(output: str) -> list[str]:
-    """Names of the stages that a make run, or a dry run, announced."""
-    return re.findall(r"^(?:== |bin/stages.sh begin )(\w+)", output, re.MULTILINE)
+def made(output: str) -> list[str]:
+    """Names of the outputs that a make run has made, or that a dry run would make."""
+    lines = re.findall(r"^(?:bin/done.sh|made) (\S+)", output, re.MULTILINE)
+    return [Path(line).name for line in lines]
+
+
+def write_build(build: Path, target: Path) -> None:
+    """Copy a build folder with its dates, for a test to change."""
+    shutil.copytree(build, target, symlinks=True)

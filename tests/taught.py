@@ -26,7 +26,7 @@ def call(code: str) -> str:
 ANSWERS = {
     "right": (f"Let me see. {call('print(hover(1))')}", 1.0, 1.0),
     "comment": (call("# hover\nprint(1)"), 1.0, 0.1),
-    "wrong": (call("print(1)"), 0.1, 0.1),
+    "wrong": (call("hoover(1)"), 0.1, 0.1),
     "cut": ("<tool_call><function=execute_code>\n<parameter=code>\nhover(", 0.5, 0.0),
     "prose": ("I would use hover.", 0.5, 0.0),
     "nothing": ("No.", 0.0, 0.0),

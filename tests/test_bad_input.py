@@ -25,7 +25,7 @@ def assert_one_line(run, *parts):
 def test_a_missing_model_directory(tmp_path):
     config = write_config(tmp_path / "x.env", BASE_MODEL=tmp_path / "nowhere")
     run = run_program("preflight.py", "--config", config, "--out", tmp_path)
-    assert_one_line(run, "nowhere: no such model directory")
+    assert_one_line(run, "nowhere: no such model folder")
 
 
 def test_a_missing_model_to_evaluate(tmp_path):
@@ -54,8 +54,11 @@ def test_a_failed_evaluation_leaves_the_last_result_alone(tmp_path):
     [
         ("[", "suite.json:1: not JSON"),
         ("[]", "suite.json: expected a JSON object"),
-        ('{"name": "x", "system": "", "prompts": []}', "at least one prompt"),
-        ('{"name": "x", "system": "", "prompts": [{"id": 1}]}', "prompt 1: 'id' must be a str"),
+        ('{"name": "x", "system": "", "prompts": []}', "prompts: List should have at least 1 item"),
+        (
+            '{"name": "x", "system": "", "prompts": [{"id": 1}]}',
+            "prompts[0].id: Input should be a valid string, not 1",
+        ),
     ],
 )
 def test_a_malformed_suite(tmp_path, tiny_model, suite, message):
@@ -122,6 +125,7 @@ def test_clean_of_nothing_is_no_mistake_and_leaves_nothing(tmp_path, make):
 def evaluate_arguments(folder, model):
     return [
         *("--model", model, "--suite", ROOT / "data/suite.json"),
-        *("--targets", ROOT / "data/baseline.json", "--out", folder / "eval.json"),
+        *("--targets", ROOT / "data/baseline.json", "--tools", ROOT / "data/tools.json"),
+        *("--out", folder / "eval.json"),
         *("--server-log", folder / "server.log"),
     ]

@@ -48,28 +48,37 @@ RUINOUS = {
     "a token renamed": (tokenizer(rename_token), "tokenizer.vocabulary: missing there"),
     "a merge missing": (tokenizer(drop_merge), "tokenizer.merges: merge 7:"),
     "two merges swapped": (tokenizer(swap_merges), "tokenizer.merges: merge 3:"),
-    "lstrip changed": (tokenizer(flag("lstrip")), "tokenizer.added_tokens: lstrip True here"),
-    "special changed": (tokenizer(flag("special")), "tokenizer.added_tokens: special False"),
+    "lstrip changed": (
+        tokenizer(flag("lstrip")),
+        "tokenizer.added_tokens: <|im_end|>: [2, 'lstrip', 'special'] here",
+    ),
+    "special changed": (
+        tokenizer(flag("special")),
+        "tokenizer.added_tokens: <|im_end|>: [2] here, [2, 'special'] there",
+    ),
     "an added token missing": (
         tokenizer(drop_added_token),
         "tokenizer.special_tokens: BASE_MODEL: <|im_end|>",
     ),
-    "an added token more": (tokenizer(add_token), "tokenizer.added_tokens: <extra>: missing there"),
+    "an added token more": (
+        tokenizer(add_token),
+        "tokenizer.added_tokens: <extra>: [600, 'special'] here, missing there",
+    ),
     "another normalizer": (
         tokenizer(lambda t: t | {"normalizer": {"type": "NFC"}}),
-        'tokenizer.normalizer: {"type": "NFC"} here, none there',
+        "tokenizer.normalizer: type: NFC here, missing there",
     ),
     "another pre-tokenizer": (
         tokenizer(lambda t: t["pre_tokenizer"].update(add_prefix_space=True)),
-        "tokenizer.pre_tokenizer: .add_prefix_space: true here, false there",
+        "tokenizer.pre_tokenizer: add_prefix_space: True here, False there",
     ),
     "another eos": (
         tokenizer_config(lambda c: c | {"eos_token": "<|endoftext|>"}),
-        'tokenizer.bos_eos_pad: .eos_token: "<|endoftext|>" here, "<|im_end|>" there',
+        "tokenizer.bos_eos_pad: eos_token: <|endoftext|> here, <|im_end|> there",
     ),
     "a pad token more": (
         tokenizer_config(lambda c: c | {"pad_token": "<|endoftext|>"}),
-        'tokenizer.bos_eos_pad: .pad_token: "<|endoftext|>" here, none there',
+        "tokenizer.bos_eos_pad: pad_token: <|endoftext|> here, None there",
     ),
     "another decoder": (
         tokenizer(lambda t: t | {"decoder": {"type": "Fuse"}}),

@@ -75,7 +75,6 @@ def test_half_a_surrogate_pair_does_not_stop_the_run():
         response(usage={"prompt_tokens": "1", "completion_tokens": 1}),
         response(choices=[]),
         response(choices=[{"message": "x", "finish_reason": "stop"}]),
-        response(choices=[{"message": {}, "finish_reason": "stop", "logprobs": {"content": [1]}}]),
     ],
 )
 def test_what_is_no_chat_completion_is_refused(odd):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import demo_data
+import make_rows
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 TOOLS = json.loads((DATA / "tools.json").read_text(encoding="utf-8"))["tools"]
@@ -119,7 +119,7 @@ def test_each_tool_is_called_often_and_in_both_splits(tool):
     trained = [row for row in TRAIN if tool["name"] in {c.func.id for c in tool_calls(row)}]
     assert len(trained) >= 12
     # Many ways of asking, not one sentence about many files.
-    masked = {demo_data.CODE.sub("code", user(row)) for row in trained}
+    masked = {make_rows.CODE.sub("code", user(row)) for row in trained}
     assert len(masked) >= 12
     assert any(tool["name"] in {c.func.id for c in tool_calls(row)} for row in VALID)
 
@@ -178,48 +178,48 @@ def test_no_prompt_is_repeated():
 def test_no_row_is_a_near_copy_of_a_suite_prompt():
     for request in {request for row in TRAIN + VALID for request in requests(row)}:
         for prompt in SUITE["prompts"]:
-            assert not demo_data.near_copy(request, prompt["prompt"]), request
+            assert not make_rows.near_copy(request, prompt["prompt"]), request
 
 
 def test_suite_arguments_are_in_no_row():
     rows = "\n".join(user(row) + code(row) for row in TRAIN + VALID)
     for prompt in SUITE["prompts"]:
-        for named in demo_data.CODE.findall(prompt["prompt"]):
+        for named in make_rows.CODE.findall(prompt["prompt"]):
             assert named.strip("`") not in rows
 
 
 @pytest.mark.parametrize("prompt", [prompt["prompt"] for prompt in SUITE["prompts"]])
 def test_near_copy_catches_a_light_edit(prompt):
-    assert demo_data.near_copy(prompt, prompt)
-    assert demo_data.near_copy("Please " + prompt[0].lower() + prompt[1:], prompt)
-    assert demo_data.near_copy(prompt.replace("greenhouse/", "shop/billing/"), prompt)
-    assert demo_data.near_copy(prompt.upper().rstrip("?.") + ", thanks", prompt)
+    assert make_rows.near_copy(prompt, prompt)
+    assert make_rows.near_copy("Please " + prompt[0].lower() + prompt[1:], prompt)
+    assert make_rows.near_copy(prompt.replace("greenhouse/", "shop/billing/"), prompt)
+    assert make_rows.near_copy(prompt.upper().rstrip("?.") + ", thanks", prompt)
 
 
 def test_near_copy_leaves_other_requests_alone():
     prompts = {prompt["id"]: prompt["prompt"] for prompt in SUITE["prompts"]}
-    assert not demo_data.near_copy("Lint src/orders/forms.py.", prompts["dom-07"])
-    assert not demo_data.near_copy("git log, last 3 entries", prompts["git-03"])
+    assert not make_rows.near_copy("Lint src/orders/forms.py.", prompts["dom-07"])
+    assert not make_rows.near_copy("git log, last 3 entries", prompts["git-03"])
     # The same tool and file, asked for in other words, is what the rows are meant to teach.
-    assert not demo_data.near_copy("ruff src/greenhouse/pumps.py", prompts["valid-02"])
+    assert not make_rows.near_copy("ruff src/greenhouse/pumps.py", prompts["valid-02"])
 
 
 def test_seed_0_gives_the_committed_bytes(tmp_path):
-    assert demo_data.main(["--out", str(tmp_path)]) == 0
+    assert make_rows.main(["--out", str(tmp_path)]) == 0
     for name in ("train.jsonl", "valid.jsonl"):
         assert (tmp_path / name).read_bytes() == (DATA / "demo" / name).read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.jsonl", "valid.jsonl"]
 
 
 def test_another_seed_gives_other_rows(tmp_path):
-    assert demo_data.main(["--out", str(tmp_path), "--seed", "1"]) == 0
+    assert make_rows.main(["--out", str(tmp_path), "--seed", "1"]) == 0
     assert (tmp_path / "train.jsonl").read_bytes() != (DATA / "demo/train.jsonl").read_bytes()
 
 
 def test_a_broken_input_is_one_line_and_status_2(tmp_path, capsys):
     broken = tmp_path / "tools.json"
     broken.write_text("{", encoding="utf-8")
-    assert demo_data.main(["--out", str(tmp_path / "out"), "--tools", str(broken)]) == 2
+    assert make_rows.main(["--out", str(tmp_path / "out"), "--tools", str(broken)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert str(broken) in error

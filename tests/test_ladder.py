@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from ladder import judge, summarize
 from loss import batch_size
-from training import best, follow, run
+from training import best, run, run_training
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def fuse(base, adapters, out, *options):
 def test_an_adapter_fused_into_a_coarse_base_is_missed(lora, coarse, tmp_path):
     """Fused without --dequantize, as mlx_lm fuse does by default: the trap itself."""
     options = {"model": coarse, "learning_rate": 2e-6}
-    assert follow(lora(tmp_path / "adapters.tmp", **options)).returncode == 0
+    assert run_training(lora(tmp_path / "adapters.tmp", **options)).returncode == 0
     assert best(tmp_path / "adapters.tmp", tmp_path / "adapters").returncode == 0
     whole = fuse(coarse, tmp_path / "adapters", tmp_path / "whole", "--dequantize")
     rounded = fuse(coarse, tmp_path / "adapters", tmp_path / "rounded")

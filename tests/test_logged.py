@@ -1,4 +1,4 @@
-"""logged.py keeps bars alive in a terminal, a plain log on disk, and the exit status."""
+"""A step's command: live bars in a terminal, a plain log on disk, alone in its build folder."""
 
 import os
 import pty
@@ -8,11 +8,31 @@ import sys
 
 import pytest
 
-from conftest import ROOT, on_terminal, wait_for
-from logged import plain, screen, without_colour
+from conftest import ROOT, clean_environment, wait_for
+from logged import plain
 
 LOGGED = [sys.executable, str(ROOT / "py/logged.py")]
-IS_TERMINAL = "import sys; print(sys.stdout.isatty())"
+
+
+def logged(output, code: str, **options) -> subprocess.CompletedProcess:
+    """A Python program as the command of the step that makes `output`."""
+    words = [*LOGGED, output, sys.executable, "-c", code]
+    return subprocess.run(words, env=clean_environment(), timeout=30, **options)
+
+
+def in_terminal(output, code: str) -> bytes:
+    """The same in a terminal; what the terminal gets to see."""
+    leader, follower = pty.openpty()
+    logged(output, code, stdout=follower, stderr=follower)
+    os.close(follower)
+    seen = b""
+    try:
+        while data := os.read(leader, 65536):
+            seen += data
+    except OSError:  # the end, as Linux reports it
+        pass
+    os.close(leader)
+    return seen
 
 
 @pytest.mark.parametrize(
@@ -26,150 +46,88 @@ IS_TERMINAL = "import sys; print(sys.stdout.isatty())"
     ],
 )
 def test_a_line_is_kept_as_it_looked_in_the_end(drawn, kept):
-    assert plain(drawn) == kept
+    assert plain(drawn) == kept + b"\n"
 
 
-@pytest.mark.parametrize("status", [0, 3])
-def test_output_and_status_are_the_commands(tmp_path, status):
-    code = f"import sys; print('out'); print('err', file=sys.stderr); sys.exit({status})"
-    run = subprocess.run(
-        [*LOGGED, tmp_path / "log", sys.executable, "-c", code], capture_output=True, text=True
-    )
-    assert run.returncode == status
-    assert sorted(run.stdout.split()) == ["err", "out"]
-    assert sorted((tmp_path / "log").read_text().split()) == ["err", "out"]
+def test_bars_live_in_a_terminal_and_the_log_is_plain(tmp_path):
+    code = r"print('\x1b[1mten\x1b[0m'); print('\r10%', end=''); print('\r99%', end='')"
+    seen = in_terminal(tmp_path / "fused", code)
+    assert b"\x1b[1mten" in seen and b"\r10%\r99%" in seen
+    assert (tmp_path / "logs/fused.log").read_text() == "ten\n99%\n"
+    run = logged(tmp_path / "q5", code, capture_output=True)
+    assert run.stdout == b"ten\n99%\n"  # no colours in a pipe
 
 
-def test_in_a_pipe_there_are_no_colours(tmp_path):
-    code = r"print('\x1b[1;32mgreen\x1b[0m'); print('end', end='')"
-    command = [*LOGGED, tmp_path / "log", sys.executable, "-c", code]
-    assert subprocess.run(command, capture_output=True).stdout == b"green\nend\n"
+def test_no_color_is_plain_in_a_terminal_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert b"\x1b" not in in_terminal(tmp_path / "fused", r"print('\x1b[1mten\x1b[0m')")
 
 
-def test_in_a_pipe_the_command_gets_a_pipe(tmp_path):
-    command = [*LOGGED, tmp_path / "log", sys.executable, "-c", IS_TERMINAL]
-    assert subprocess.run(command, capture_output=True, text=True).stdout == "False\n"
+def test_a_failed_step_says_where_its_log_is_and_leaves_nothing_half_made(tmp_path):
+    half = tmp_path / "fused.tmp"
+    code = f"import os, sys; os.mkdir('{half}'); print('what went wrong'); sys.exit(3)"
+    run = logged(tmp_path / "fused", code, capture_output=True, text=True)
+    assert run.returncode == 3 and not half.exists()
+    assert run.stderr.splitlines() == [
+        f"{tmp_path}/fused: not made: what went wrong ({tmp_path}/logs/fused.log)"
+    ]
+    assert (tmp_path / "logs/fused.log").read_text() == "what went wrong\n"
 
 
-def test_in_a_terminal_the_command_gets_a_terminal(tmp_path):
-    master, slave = pty.openpty()
-    command = [*LOGGED, tmp_path / "log", sys.executable, "-c", IS_TERMINAL]
-    run = subprocess.run(command, stdout=slave, timeout=30)
-    os.close(slave)
-    assert run.returncode == 0
-    assert b"True" in os.read(master, 1000)
-    os.close(master)
-    assert (tmp_path / "log").read_bytes() == b"True\n"
+def test_what_a_killed_run_left_is_removed_first(tmp_path):
+    (tmp_path / "q5.tmp").mkdir()
+    (tmp_path / "q5.tmp/half").touch()
+    assert logged(tmp_path / "q5", f"import os; os.mkdir('{tmp_path}/q5.tmp')").returncode == 0
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_command(tmp_path, signum):
-    code = "print('up', flush=True); import time; time.sleep(60)"
+def test_a_log_holds_the_whole_step_and_begins_anew_for_the_next(tmp_path):
+    """Two commands of one step, or a training and its resumption, share a log."""
+    output, log = tmp_path / "adapters", tmp_path / "logs/adapters.log"
+    logged(output, "print('one')")
+    (tmp_path / "adapters.tmp").touch()
+    logged(output, f"print('two'); open('{output}.tmp', 'w')")
+    subprocess.run([ROOT / "bin/done.sh", output, "train", "ITERS=1"], check=True)
+    text = log.read_text()
+    assert text.startswith("one\ntwo\nmade ") and text.count("\n") == 3
+    assert (tmp_path / "made/train").read_text() == "ITERS=1\n"
+    logged(output, "print('three')")
+    assert log.read_text() == "three\n"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_reaches_the_command(tmp_path, signum):
+    code = "import time; open(r'%s', 'w'); time.sleep(60)" % (tmp_path / "ready")
     process = subprocess.Popen(
-        [*LOGGED, tmp_path / "log", sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        [*LOGGED, tmp_path / "fused", sys.executable, "-c", code],
+        env=clean_environment(),
+        stderr=subprocess.DEVNULL,
     )
-    assert process.stdout.readline() == b"up\n"
+    wait_for((tmp_path / "ready").exists)
     process.send_signal(signum)
-    process.communicate(timeout=10)
-    assert process.returncode == 128 + signum or process.returncode == 1
+    assert process.wait(timeout=30) == 128 + signum
 
 
-def test_a_command_that_cannot_start_is_one_line(tmp_path):
-    run = subprocess.run([*LOGGED, tmp_path / "log", "/no/such"], capture_output=True, text=True)
-    assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)
+def test_a_second_step_in_the_folder_is_refused_and_no_lock_outlives_a_kill(tmp_path):
+    code = "import time; open(r'%s', 'w'); time.sleep(60)" % (tmp_path / "ready")
+    words = [*LOGGED, tmp_path / "fused", sys.executable, "-c", code]
+    first = subprocess.Popen(words, env=clean_environment(), start_new_session=True)
+    wait_for((tmp_path / "ready").exists)
+    (tmp_path / "q5.tmp").touch()
+    second = logged(tmp_path / "q5", "print('never')", capture_output=True, text=True)
+    assert second.returncode == 2 and "another make is at work here" in second.stderr
+    assert (tmp_path / "q5.tmp").exists() and not (tmp_path / "logs/q5.log").exists()
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    wait_for(lambda: logged(tmp_path / "q5", "pass", capture_output=True).returncode == 0)
 
 
-FAILING = "print('before', flush=True); raise ValueError('the reason')"
-
-
-def test_of_a_traceback_the_screen_shows_the_last_line_and_the_log_has_all(tmp_path):
-    command = [*LOGGED, tmp_path / "x.log", sys.executable, "-c", FAILING]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.stdout == "before\nValueError: the reason\n"
-    assert run.stderr == f"x: failed; {tmp_path}/x.log has all that it said\n"
-    assert "Traceback (most recent call last):" in (tmp_path / "x.log").read_text()
-
-
-def test_in_a_terminal_too(tmp_path):
-    master, slave = pty.openpty()
-    command = [*LOGGED, tmp_path / "x.log", sys.executable, "-c", FAILING]
-    subprocess.run(command, stdout=slave, stderr=subprocess.DEVNULL, timeout=30)
-    os.close(slave)
-    shown = os.read(master, 10000).decode().split()
-    assert shown == ["before", "ValueError:", "the", "reason"]
-
-
-@pytest.mark.parametrize("size", [1, 3, 50])
-def test_a_traceback_in_pieces(size):
-    said = b"one\nTraceback (most recent call last):\n  File x\n    y\nError: z\ntwo\n"
-    shown = []
-    show = screen(shown.append)
-    header = said.index(b"Trace")
-    show(said[: header + 40])  # the header comes in one piece: Python writes it so
-    for n in range(header + 40, len(said), size):
-        show(said[n : n + size])
-    assert b"".join(shown) == b"one\nError: z\ntwo\n"
-
-
-def test_what_a_failed_command_left_half_written_goes(tmp_path):
-    (tmp_path / "half").mkdir()
-    words = [LOGGED[0], LOGGED[1], "--discard", tmp_path / "half", tmp_path / "log"]
-    for status, there in ((0, True), (3, False)):
-        code = f"import sys; sys.exit({status})"
-        run = subprocess.run([*words, sys.executable, "-c", code], capture_output=True)
-        assert (run.returncode, (tmp_path / "half").exists()) == (status, there)
-
-
-def test_the_command_ends_with_whoever_started_it(tmp_path):
-    """SIGKILL to make alone must leave no training behind."""
-    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
-    words = [*LOGGED, str(tmp_path / "log"), sys.executable, "-c", code]
-    starter = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(600)"
-    parent = subprocess.Popen([sys.executable, "-c", starter, *words], stdout=subprocess.DEVNULL)
-    wait_for(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text().strip())
-    pid = int((tmp_path / "log").read_text())
-    parent.kill()
-    parent.wait()
-
-    def gone() -> bool:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
-
-    wait_for(gone)
-
-
-def in_terminal(tmp_path, code: str, *options, **environment) -> bytes:
-    """What a terminal gets to see of a command that runs `code`."""
-    command = [*LOGGED, *options, tmp_path / "log", sys.executable, "-c", code]
-    return on_terminal(command, os.environ | environment)
-
-
-def test_a_terminal_has_no_colours_with_no_color(tmp_path):
-    code = r"print('\x1b[1;32mgreen\x1b[0m\r\x1b[2Kdone')"
-    assert b"\x1b[1;32mgreen" in in_terminal(tmp_path, code, NO_COLOR="")
-    assert in_terminal(tmp_path, code, NO_COLOR="1").startswith(b"green\r\x1b[2Kdone")
-
-
-def test_a_colour_that_comes_in_pieces_is_left_out_too():
-    seen = []
-    show = without_colour(seen.append)
-    for part in (b"\x1b[1;3", b"2mgreen\x1b", b"[0m", b"\r\x1b[2K", b"done\x1b[33m\n"):
-        show(part)
-    assert b"".join(seen) == b"green\r\x1b[2Kdone\n"
-
-
-def test_quiet_shows_nothing_but_a_failure(tmp_path):
-    assert in_terminal(tmp_path, "print('at work')", "--quiet") == b""
-    assert (tmp_path / "log").read_text() == "at work\n"
-    code = "import sys; print('at work'); print('train: 1 is no rate'); sys.exit(2)"
-    run = subprocess.run(
-        [*LOGGED, "--quiet", tmp_path / "log", sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-    )
-    assert (run.returncode, run.stdout, run.stderr) == (2, "", "train: 1 is no rate\n")
+def test_nothing_in_a_done_step_is_half_there(tmp_path):
+    """bin/done.sh without an output changes neither the old one nor its note."""
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/quantize").write_text("Q_BITS=5\n")
+    (tmp_path / "q5").mkdir()
+    words = [ROOT / "bin/done.sh", tmp_path / "q5", "quantize", "Q_BITS=4"]
+    refused = subprocess.run(words, capture_output=True, text=True)
+    assert refused.returncode == 1 and "q5: not made" in refused.stderr
+    assert (tmp_path / "q5").exists()
+    assert (tmp_path / "made/quantize").read_text() == "Q_BITS=5\n"

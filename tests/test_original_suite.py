@@ -61,10 +61,19 @@ def test_the_prompts_and_the_system_prompt_come_out_as_a_suite(tmp_path):
         ("EVAL_PROMPTS = []", "no literal EVAL_SYSTEM_PROMPT"),
         ("EVAL_SYSTEM_PROMPT = 'x'\nEVAL_PROMPTS = make()", "no literal EVAL_PROMPTS"),
         ("EVAL_SYSTEM_PROMPT = 'x'\nEVAL_PROMPTS = [(1, 2)]", "entry 1: expected 7 values"),
-        ("EVAL_SYSTEM_PROMPT = 'x'\nEVAL_PROMPTS = []", "at least one prompt"),
+        (
+            "EVAL_SYSTEM_PROMPT = 'x'\nEVAL_PROMPTS = []",
+            "prompts: List should have at least 1 item",
+        ),
         ("EVAL_SYSTEM_PROMPT = 'x'\nEVAL_PROMPTS = 3", "EVAL_PROMPTS must be a list"),
-        (SCRIPT.replace('"text-01"', "17"), "script.py: prompt 1: 'id' must be a str"),
-        (SCRIPT.replace('["read_file", "ls"]', '"ls"'), "prompt 1: 'keywords' must be a list"),
+        (
+            SCRIPT.replace('"text-01"', "17"),
+            "script.py: prompts[0].id: Input should be a valid string",
+        ),
+        (
+            SCRIPT.replace('["read_file", "ls"]', '"ls"'),
+            "prompts[0].keywords: Input should be a valid list",
+        ),
     ],
 )
 def test_a_script_of_another_shape_is_refused_in_one_line(tmp_path, script, message):

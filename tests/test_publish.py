@@ -1,6 +1,7 @@
-"""The model that comes out can be used by others: parser, prompt format, card, chat, upload."""
+"""The model that comes out can be used by others: parser, prompt format, card, chat."""
 
 import json
+import shutil
 
 import pytest
 from huggingface_hub import ModelCard
@@ -26,9 +27,29 @@ def test_the_card_is_one_of_the_hub_with_these_weights_evaluation(built):
 def test_other_weights_get_no_evaluation(built, tmp_path):
     _, build, _ = built
     (tmp_path / "model.safetensors").write_bytes(b"others")
-    assert publish.results(build, build / "q5") is not None
-    assert publish.results(build, tmp_path) is None
-    assert publish.results(tmp_path, tmp_path) is None
+    assert publish.result_of(build / "q5", build / "eval.json") is not None
+    assert publish.result_of(tmp_path, build / "eval.json") is None
+    assert publish.result_of(tmp_path, tmp_path / "eval.json") is None
+
+
+def test_the_card_says_what_trained_adopted_adapters(built, tmp_path, make):
+    """They were trained elsewhere: this config's iterations, rate and seed are not theirs."""
+    config, build, _ = built
+    others = tmp_path / "others"
+    others.mkdir()
+    shutil.copy(build / "adapters/adapters.safetensors", others)
+    theirs = json.loads((build / "adapters/adapter_config.json").read_text())
+    theirs |= {"iters": 4321, "learning_rate": 0.0625, "seed": 99}
+    (others / "adapter_config.json").write_text(json.dumps(theirs))
+    words = [f"CONFIG={config}", f"BUILD={tmp_path}/build"]
+    assert make("adopt", *words, f"ADAPTERS={others}").returncode == 0
+    run = make("quantize", *words)
+    assert run.returncode == 0, run.stderr
+    card = (tmp_path / "build/q5/README.md").read_text()
+    assert "4321 iterations" in card and "0.0625, seed 99, trained elsewhere and adopted" in card
+    refused = make("adopt", *words, f"ADAPTERS={tmp_path}")
+    assert refused.returncode == 2
+    assert f"ADAPTERS={tmp_path}: no adapters.safetensors there" in refused.stderr
 
 
 @pytest.fixture
@@ -67,22 +88,3 @@ def test_chat_talks_to_the_built_model(built, make):
     run = make("chat", f"CONFIG={config}", input="hello\nq\n")
     assert run.returncode == 0, run.stderr
     assert "tok/s" in run.stdout and "bye" in run.stdout
-
-
-@pytest.mark.parametrize("answer", ["", "n\n", "maybe\n"])
-def test_upload_shows_what_it_would_do_and_asks(built, make, answer):
-    config, build, _ = built
-    words = ("upload", f"CONFIG={config}", "REPO=me/model")
-    run = make(*words, input=answer, HF_ENDPOINT="http://127.0.0.1:9")
-    assert run.returncode == 0 and "Nothing was uploaded." in run.stdout
-    assert "To http://127.0.0.1:9/me/model" in run.stdout
-    assert f"{build}/q5/model.safetensors" in run.stdout
-
-
-def test_upload_refuses_what_is_no_repository(built, make, tmp_path):
-    upload = ("upload", f"CONFIG={built[0]}")
-    for repo in ("", "name", "a/b/c", "/x", "x/"):
-        run = make(*upload, f"REPO={repo}", input="y\n")
-        assert run.returncode == 2 and "expected org/name" in run.stderr
-    run = make(*upload, f"BUILD={tmp_path}", "REPO=a/b", input="y\n")
-    assert run.returncode == 2 and "no model here" in run.stderr

@@ -80,7 +80,7 @@ def test_smollm2_against_qwen_is_told_so_that_one_understands(qwen, tmp_path):
     assert status == 1 and len(error.splitlines()) == 1
     assert error.startswith("preflight: tokenizer.special_tokens: BASE_MODEL: <|endoftext|> has id")
     assert "Phase 25: 0%" in error and "choose a BASE_MODEL with REFERENCE_MODEL's" in error
-    assert "49,152 tokens here, 151,643 there" in findings["tokenizer.vocabulary"]["evidence"]
+    assert "(49,152 here, 151,643 there)" in findings["tokenizer.vocabulary"]["evidence"]
     assert findings["tokenizer.rows"]["level"] == "fail"
     assert "401 of 401 rows become other tokens" in findings["tokenizer.rows"]["evidence"]
     assert "special tokens moved" in findings["tokenizer.rows"]["evidence"]

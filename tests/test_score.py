@@ -1,8 +1,10 @@
 """What an answer is worth: Phase 33b's rule, and the strict one that counts only real calls."""
 
+import ast
+
 import pytest
 
-from called import called_names
+from calls import called, called_names, invented
 from score import calls_in_text, score_answer
 
 SINGLE = {"keywords": ["git_status"], "multi": False}
@@ -83,68 +85,66 @@ def test_calls_in_two_blocks_are_all_read():
     assert [call["arguments"]["code"] for call in calls_in_text(text)] == ["a()", "b()"]
 
 
-# code in execute_code: is git_status really called?
-REAL = r"""
-git_status(".")
-result = git_status(".")
-print(git_status("."))
-print(len(git_status(path=".").modified))
-show(status=git_status("."))
-print(f"changed: {git_status('.').modified}")
-print(f"{git_status('.').modified!r:>40}")
-status = git_status; print(status("."))
-status = other = git_status; other(".")
-(status := git_status)(".")
-from tools import git_status as status; status(".")
-from tools import git_status; git_status(".")
-[git_status(path) for path in (".", "src")]
-{path: git_status(path) for path in paths}
-any(git_status(path).clean for path in paths)
-paths = [path for path in git_status(".").modified if path]
-list(map(git_status, paths))
-(lambda path: git_status(path))(".")
-check = lambda: git_status("."); check()
-async def main(): return await git_status("."); \nasyncio.run(main())
-def main():\n    return git_status(".")\nmain()
-def inner():\n    git_status(".")\ndef outer():\n    inner()\nouter()
-def main():\n    git_status(".")\nif __name__ == "__main__":\n    main()
-if dirty:\n    git_status(".")
-if False:\n    pass\nelse:\n    git_status(".")
-if not False:\n    git_status(".")
-while True:\n    git_status(".")\n    break
-for path in paths:\n    git_status(path)
-try:\n    git_status(".")\nexcept OSError as error:\n    print(error)
-try:\n    risky()\nexcept OSError:\n    git_status(".")
-with timer():\n    git_status(".")
-with git_status(".") as status:\n    print(status)
-match kind:\n    case "git":\n        git_status(".")
-@cached(git_status("."))\ndef f():\n    pass
-def f(status=git_status(".")):\n    pass
-clean and git_status(".")
-True and git_status(".")
-x = git_status(".") if wanted else None
-status: object = git_status(".")
-total += git_status(".").count
-table[git_status(".").head] = 1
-assert git_status(".").clean
-raise SystemExit(git_status(".").code)
-print(*[git_status(".")], **{"sep": ""})
-git_status(".")[0].path.strip()
-def f():\n    return f() or git_status(".")\nf()
-for f in [git_status, hover]: f(".")
-a, b = git_status, hover; a(".")
-from functools import partial; partial(git_status, ".")()
-def apply(f, x): return f(x)\napply(git_status, ".")
-def check(tool=git_status): return tool(".")\ncheck()
-with pool() as ex: ex.submit(git_status, ".")
-match 1:\n    case x if git_status("."): pass
-if c:\n    def f(): git_status(".")\nf()
-def show(): return git_status(".")\ndef main(git_status): return show()\nmain(1)
-found = False\nfor x in y:\n    if x: found = True\nif found: git_status(".")
-while True:\n    try:\n        break\n    except E: continue\ngit_status(".")
-x = (0xFFFF).bit_length(), f"{n.replace(' ', ' ')}"; git_status(".")
+# one program a line, with \n for a new line: what it calls stands after =>
+PROGRAMS = r"""
+git_status(".") => git_status
+result = git_status(".")\nprint(result) => git_status print
+print(len(git_status(path=".").modified)) => git_status len print
+print(*[git_status(".")], **{"sep": hover()}) => git_status hover print
+print(f"changed: {git_status('.').modified}") => git_status print
+print(f"{git_status('.').modified!r:>40}") => git_status print
+x = (0xFFFF).bit_length(), f"{n.replace(' ', ' ')}"; git_status(".") => git_status
+result = second(first())\nthird(x=fourth())\nraise SystemExit\nfifth() => first second fourth third
+git_status(".")[0].path.strip() => git_status
+git_status = git_status(".") => git_status
+git_status: object = git_status(".") => git_status
+if (found := git_status(".")).clean: hover() => git_status hover
+total += git_status(".").count => git_status
+table[git_status(".").head] = 1 => git_status
+assert git_status(".").clean => git_status
+raise SystemExit(git_status(".").code) => git_status SystemExit
+clean and git_status(".") => git_status
+x = git_status(".") if wanted else hover() => git_status hover
+[git_status(path) for path in (".", "src")] => git_status
+[hover(path) for path in git_log()] => git_log hover
+for hover in hover("."): pass => hover
+[hover for hover in paths]; hover(".") => hover
+{hover(path): git_status(path) for path in paths} => hover git_status
+any(git_status(path).clean for path in paths) => git_status any
+sorted(paths, key=lambda hover: 0); hover(".") => sorted hover
+sorted(paths, key=lambda path: git_status(path).count) => git_status sorted
+(lambda path: git_status(path))(".") => git_status
+if dirty:\n    git_status(".")\nelse:\n    hover() => git_status hover
+if dirty:\n    raise ValueError\ngit_status(".") => git_status
+if False:\n    hover()\nelse:\n    git_status(".") => git_status
+if not False:\n    git_status(".") => git_status
+while True:\n    git_status(".")\n    break => git_status
+while True:\n    try:\n        break\n    except E: continue\ngit_status(".") => git_status
+for path in ("a", "b"):\n    git_status(path)\nelse:\n    hover() => git_status hover
+try:\n    git_status(".")\nexcept OSError as error:\n    print(error) => git_status print
+try:\n    f()\nexcept E:\n    git_status(".")\nfinally:\n    hover() => f git_status hover
+with git_status(".") as status:\n    print(status) => git_status print
+match kind:\n    case "git" if hover():\n        git_status(".") => hover git_status
+async def main(): return await git_status(".")\nasyncio.run(main()) => git_status
+def main():\n    return git_status(".")\nmain()\nmain() => git_status git_status
+def main():\n    git_status(".")\nif __name__ == "__main__":\n    main() => git_status
+def outer():\n    inner()\ndef inner():\n    git_status(".")\nouter() => git_status
+def f():\n    return f() or git_status(".")\nf() => git_status
+def show(): return git_status(".")\ndef main(git_status): return show()\nmain(1) => git_status
+def f(git_status):\n    pass\ngit_status(".") => git_status
+if c:\n    def f(): git_status(".")\nf() => git_status
+if c:\n    look = hover\nelse:\n    look = git_status\nlook(".") => git_status
+def f(status=git_status(".")):\n    hover()\nf()\nf() => git_status hover hover
+@cached(git_status("."))\ndef f():\n    hover()\nf() => git_status cached hover
+class Git:\n    x = git_status(".")\n    def git_log(self): f()\ngit_log() => git_status git_log
+look = git_status; look(".") => git_status
+look = git_status; see = look; see(".") => git_status
+check = lambda: git_status("."); check() => git_status
+from tools import git_status; git_status(".") => git_status
+from tools import git_status as status; status(".") => git_status
 """
 
+# git_status is not called
 FOOLED = r"""
 # git_status(".")
 print("git_status")
@@ -164,24 +164,27 @@ if False:\n    git_status(".")
 if 0:\n    git_status(".")
 if not True:\n    git_status(".")
 if True:\n    pass\nelse:\n    git_status(".")
-if False and dirty:\n    git_status(".")
 while False:\n    git_status(".")
-False and git_status(".")
-True or git_status(".")
 x = None if True else git_status(".")
 def main():\n    git_status(".")
 check = lambda: git_status(".")
 class Tool:\n    def run(self):\n        git_status(".")
 def git_status(path):\n    return "clean"\ngit_status(".")
+class git_status: pass\ngit_status(".")
 git_status = print; git_status(".")
 git_status = lambda path: 0; git_status(".")
+git_status, other = tools; git_status(".")
 from os import listdir as git_status; git_status(".")
 import git_status; git_status(".")
 for git_status in (print,):\n    git_status(".")
 with open("x") as git_status:\n    git_status(".")
 def f(git_status):\n    git_status(".")\nf(print)
+sorted(tools, key=lambda git_status: git_status("."))
 [git_status(".") for git_status in (print,)]
+del git_status\ngit_status(".")
 def f():\n    return 1\n    git_status(".")\nf()
+async def f():\n    async with lock:\n        return 1\n    git_status(".")\nf()
+def f():\n    with lock:\n        return 1\n    git_status(".")\nf()
 sys.exit()\ngit_status(".")
 raise SystemExit\ngit_status(".")
 if a:\n    raise ValueError\nelse:\n    exit()\ngit_status(".")
@@ -189,53 +192,150 @@ for x in y:\n    continue\n    git_status(".")
 git_status(".
 git_status(".") and
 git_status "."
-[git_status(".") for x in y if False]
-del git_status\ngit_status(".")
-for path in []: git_status(path)
-if []: git_status(".")
+"""
+
+# Nothing runs it, but finding that out takes more than it is worth: the call counts.
+COUNTED = r"""
 if 1 == 2: git_status(".")
+if []: git_status(".")
+if False and dirty: git_status(".")
+False and git_status(".")
 DEBUG = False\nif DEBUG: git_status(".")
+for path in []: git_status(path)
+[git_status(".") for x in y if False]
 x = (git_status(path) for path in ["a"])
 while True: pass\ngit_status(".")
 assert True, git_status(".")
 """
 
+# It runs under another name, and finding that out takes more than it is worth: it does not count.
+NOT_COUNTED = r"""
+status = other = git_status; other(".")
+a, b = git_status, hover; a(".")
+(status := git_status)(".")
+list(map(git_status, paths))
+for f in [git_status, hover]: f(".")
+from functools import partial; partial(git_status, ".")()
+def apply(f, x): return f(x)\napply(git_status, ".")
+def check(tool=git_status): return tool(".")\ncheck()
+with pool() as ex: ex.submit(git_status, ".")
+"""
 
-def programs(text: str) -> list[str]:
-    """The programs of a table: one a line, with \\n for a new line."""
-    return [line.replace("\\n", "\n") for line in text.strip().splitlines()]
+# The names that nobody defines stand after =>
+INVENTED = r"""
+result = cst_find_pattern_pattern("a.py", "f()")\nprint(result) => cst_find_pattern_pattern
+hovr(); git_statuss(); hovr() => hovr git_statuss
+git_status(hovr()) => hovr
+look = hovr; look() => hovr
+Path("a").read_text() => Path
+def main():\n    hovr()\nmain() => hovr
+def main():\n    hovr() =>
+if False:\n    hovr() =>
+hovr( =>
+# hovr() =>
+print("hovr()") =>
+git_status("."); print(len(sorted([1]))) =>
+paths.append(1); hovr.look(); "a".join(b).strip() =>
+from pathlib import Path\nPath("a") =>
+from pathlib import Path as P\nP("a") =>
+import math\nmath.sqrt(1); math(1) =>
+def main(): pass\nmain() =>
+main()\ndef main(): pass =>
+class Tool: pass\nTool() =>
+check = lambda: 0\ncheck() =>
+def apply(f): f()\napply(print) =>
+for f in functions: f() =>
+f, g = functions; g() =>
+def start():\n    global client\n    client = 1\nstart(); client() =>
+"""
 
 
-@pytest.mark.parametrize("code", programs(REAL))
-def test_a_real_call_counts(code):
+def programs(table: str) -> list[str]:
+    return [line.replace("\\n", "\n") for line in table.strip().splitlines()]
+
+
+def pairs(table: str) -> list[tuple[str, list[str]]]:
+    """(program, the names after it) of each line."""
+    split = [line.split("=>") for line in programs(table)]
+    return [(code.strip(), names.split()) for code, names in split]
+
+
+@pytest.mark.parametrize(("code", "names"), pairs(PROGRAMS))
+def test_calls_come_in_the_order_they_would_run(code, names):
+    assert called_names(code) == names
+
+
+def scores(code: str) -> tuple[float, float]:
     text = executed(code)
     result = score_answer(SINGLE, text, calls_in_text(text))
-    assert (result["score"], result["strict_score"]) == (1.0, 1.0)
+    return result["score"], result["strict_score"]
+
+
+@pytest.mark.parametrize("code", programs(COUNTED))
+def test_a_call_that_is_not_known_to_be_skipped_counts(code):
+    assert scores(code) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("code", programs(FOOLED))
 def test_a_call_that_would_not_happen_does_not_count(code):
-    text = executed(code)
-    result = score_answer(SINGLE, text, calls_in_text(text))
+    assert scores(code) == (1.0, 0.1)
+
+
+@pytest.mark.parametrize("code", programs(NOT_COUNTED))
+def test_a_tool_that_is_handed_on_does_not_count(code):
+    assert scores(code) == (1.0, 0.1)
+
+
+@pytest.mark.parametrize(("code", "names"), pairs(INVENTED))
+def test_a_name_that_nobody_defines_is_invented(code, names):
+    assert invented(code, {"git_status", "hover"}) == names
+
+
+def test_an_invented_tool_that_holds_a_keyword_is_told_from_the_tool():
+    text = executed("print(git_status_all('.'))")
+    result = score_answer(SINGLE, text, calls_in_text(text), tools={"git_status"})
     assert (result["score"], result["strict_score"]) == (1.0, 0.1)
+    assert result["invented"] == ["git_status_all"]
+
+
+def test_a_direct_call_of_what_is_no_tool_is_invented():
+    calls = calls_in_text(DIRECT + executed("hovr()"))
+    assert score_answer(SINGLE, "", calls, tools={"git_log"})["invented"] == ["hovr", "git_status"]
+    assert score_answer(SINGLE, "", calls, tools={"git_status", "hovr"})["invented"] == []
+
+
+def test_without_the_tools_nothing_is_known_to_be_invented():
+    assert score_answer(SINGLE, "", calls_in_text(executed("hovr()")))["invented"] == []
+
+
+def test_the_arguments_of_a_call_are_kept_as_written():
+    code = "look = hover\nlook('a.py', 1 + 2, symbol='X')\nprint(*names, **options)"
+    arguments = [
+        (name, [ast.unparse(node) for node in nodes], {k: ast.unparse(v) for k, v in named.items()})
+        for name, nodes, named in called(code)
+    ]
+    assert arguments == [
+        ("hover", ["'a.py'", "1 + 2"], {"symbol": "'X'"}),
+        ("print", ["*names"], {None: "options"}),
+    ]
 
 
 @pytest.mark.parametrize(
-    "code",
-    ["f(" * 5000, "a" + ".b" * 50_000 + "()", "x = " + "-" * 20_000 + "1", "\0", "x = '\\d'"],
+    "code", ["f(" * 5000, "a" + ".b" * 50_000 + "()", "-" * 20_000 + "1", "\0"]
 )
 def test_code_that_tries_to_break_the_parser_calls_nothing(code):
-    assert [name for name in called_names(code) if name == "git_status"] == []
+    assert called_names(code) == invented(code, set()) == []
 
 
-def test_functions_that_call_each_other_take_linear_time():
+def test_deeply_nested_code_counts_as_far_as_it_is_read():
+    code = "git_status()\nx = " + " + ".join(["1"] * 600)
+    assert called_names(code) == ["git_status"]
+
+
+def test_functions_that_call_each_other_end_soon():
     code = "\n".join(f"def f{n}():\n    f{n + 1}()\n    f{n + 1}()" for n in range(60))
-    assert called_names(code + "\ndef f60(): hover()\nf0()") == ["hover"] * 3
-
-
-def test_calls_come_in_the_order_they_would_run():
-    code = "result = second(first())\nthird(x=fourth())\nraise SystemExit\nfifth()"
-    assert called_names(code) == ["first", "second", "fourth", "third"]
+    names = called_names(code + "\ndef f60(): hover()\nf0()")
+    assert set(names) == {"hover"} and len(names) < 1000
 
 
 def test_a_direct_call_counts_half_even_beside_code_without_the_tool():

@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 
+import httpx2
 import pytest
 
 from conftest import ROOT
@@ -37,7 +38,7 @@ def llama_cpp(tmp_path_factory):
         try:
             get_json(f"{url}/health")
             break
-        except OSError:
+        except httpx2.HTTPError:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
             time.sleep(0.05)
     yield url

@@ -1,13 +1,32 @@
-"""Setup says in one line what is missing, and does nothing twice."""
+"""Setup installs a lock once, under a running training too, and says what is missing in a line."""
 
+import fcntl
+import hashlib
 import os
 import shutil
+import signal
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from conftest import ROOT
+
+TOOLS = "bash cat cksum dirname mkdir mv rm sh tail touch uname"
+INSTALLING = "setup: installing py/requirements.lock into .venv ...\n"
+WAITING = "setup: another make is installing packages; waiting for it ...\n"
+TRAINING = (
+    "import pinned; print(pinned.VERSION, flush=True); input();"
+    "import pinned.later; print(pinned.later.VERSION)"
+)
+# These record how they are called. The python has an mlx if the file "gpu" is there.
+UV = '#!/bin/sh\necho "$*" >>calls\n'
+PYTHON = f"""#!/bin/sh
+case "$*" in *mlx.core*) test -f gpu || {{ echo "no libcuda.so" >&2; exit 1; }} ; exit 0 ;; esac
+exec "{sys.executable}" "$@"
+"""
 
 
 @pytest.fixture
@@ -20,77 +39,227 @@ def clone(tmp_path):
         shutil.copy(lock, root / "py")
     tools = tmp_path / "tools"
     tools.mkdir()
-    names = "bash cat cksum cp dirname env grep head ls mkdir mv rm sed touch uname tr"
-    for tool in names.split():
+    for tool in TOOLS.split():
         (tools / tool).symlink_to(shutil.which(tool))
+    (tools / "python3").symlink_to(sys.executable)
+    write_program(tools / "jq", "#!/bin/sh\n")
     return root
 
 
-def add_tool(clone, name, text):
-    path = clone.parent / "tools" / name
+def write_program(path, text):
+    path.unlink(missing_ok=True)
     path.write_text(text)
     path.chmod(0o755)
 
 
-def setup(clone, **environment):
-    return subprocess.run(
-        [clone / "bin/setup.sh", "base"],
-        env={"PATH": str(clone.parent / "tools"), "HOME": str(clone)} | environment,
-        capture_output=True,
+def tool(clone, name):
+    return clone.parent / "tools" / name
+
+
+def start_setup(clone, group="base", **environment):
+    packages = str(clone.parent / "packages")
+    env = {"PATH": str(clone.parent / "tools"), "HOME": str(clone)}
+    env |= {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": packages}
+    env |= {"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_FIND_LINKS": packages}
+    return subprocess.Popen(
+        [clone / "bin/setup.sh", group],
+        cwd=clone,
+        env=env | environment,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
+        start_new_session=True,
     )
 
 
-def assert_last_line(run, text):
-    assert run.returncode == 2
-    assert text in run.stderr.splitlines()[-1]
-    assert len([line for line in run.stderr.splitlines() if "installing" not in line]) == 1
+def setup(clone, group="base", **environment):
+    """(exit status, stderr)"""
+    process = start_setup(clone, group, **environment)
+    said = process.communicate(timeout=120)[1]
+    return process.returncode, said
+
+
+def assert_one_line(run, text):
+    status, said = run
+    lines = [line for line in said.splitlines() if "installing" not in line]
+    assert status == 2 and len(lines) == 1, said
+    assert text in lines[0]
+
+
+def lock_of(clone, group):
+    name = "requirements.lock" if group == "base" else f"requirements-{group}.lock"
+    return clone / "py" / name
+
+
+def cksum(lock):
+    return subprocess.check_output(["cksum"], stdin=lock.open("rb"), text=True)
+
+
+def note_is_right(clone, group):
+    note = clone / f".venv/{group}.installed"
+    return note.exists() and note.read_text() == cksum(lock_of(clone, group))
+
+
+def stand_in_venv(clone, *groups):
+    """A .venv that has these groups, and a uv that only records how it is called."""
+    (clone / ".venv/bin").mkdir(parents=True)
+    write_program(clone / ".venv/bin/python", PYTHON)
+    for group in groups:
+        (clone / f".venv/{group}.installed").write_text(cksum(lock_of(clone, group)))
+    write_program(tool(clone, "uv"), UV)
+
+
+def change_lock(clone, group="base"):
+    lock = lock_of(clone, group)
+    lock.write_text(lock.read_text() + "# changed\n")
+
+
+def write_package(clone, version):
+    """Write a wheel of the package `pinned`, and a lock that asks for it."""
+    info = f"pinned-{version}.dist-info"
+    files = {
+        "pinned/__init__.py": f"VERSION = '{version}'\n",
+        "pinned/later.py": f"VERSION = '{version}'\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: pinned\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    wheel = clone.parent / f"packages/pinned-{version}-py3-none-any.whl"
+    wheel.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock_of(clone, "base").write_text(f"pinned=={version} --hash=sha256:{digest}\n")
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+def test_two_makes_install_a_changed_lock_once_under_a_running_training(clone, installer):
+    if installer == "uv":
+        tool(clone, "uv").symlink_to(ROOT / ".venv/bin/uv")
+    write_package(clone, "1.0")
+    assert setup(clone) == (0, INSTALLING)
+    training = subprocess.Popen(
+        [clone / ".venv/bin/python", "-c", TRAINING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert training.stdout.readline() == "1.0\n"
+
+    write_package(clone, "2.0")
+    with (clone / "build/setup.log").open("a") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        makes = [start_setup(clone), start_setup(clone)]
+        assert [make.stderr.readline() for make in makes] == [WAITING, WAITING]
+    said = [make.communicate(timeout=120)[1] for make in makes]
+    assert [make.returncode for make in makes] == [0, 0]
+    assert sorted(said) == ["", INSTALLING]
+    assert training.communicate("go on\n", timeout=60)[0] == "2.0\n"
+    assert training.returncode == 0
+
+
+def test_a_killed_setup_leaves_no_lock(clone):
+    stand_in_venv(clone, "base")
+    change_lock(clone)
+    os.mkfifo(clone / "never written")
+    write_program(tool(clone, "uv"), '#!/bin/sh\ncat "never written"\n')
+    killed = start_setup(clone)
+    assert killed.stderr.readline() == INSTALLING
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not note_is_right(clone, "base")
+    write_program(tool(clone, "uv"), UV)
+    assert setup(clone)[0] == 0
+    assert note_is_right(clone, "base")
+
+
+def test_the_same_lock_is_not_installed_again(clone):
+    stand_in_venv(clone, "base", "dev")
+    note = clone / ".venv/dev.installed"
+    os.utime(note, (1, 1))
+    assert setup(clone, "dev") == (0, "")
+    assert note.stat().st_mtime > lock_of(clone, "dev").stat().st_mtime
+    assert not (clone / "calls").exists()
+    change_lock(clone, "dev")
+    assert setup(clone, "dev")[0] == 0
+    assert note_is_right(clone, "dev") and "requirements-dev.lock" in (clone / "calls").read_text()
+
+
+def test_a_venv_whose_python_is_gone_is_made_anew(clone):
+    stand_in_venv(clone, "base", "dev")
+    (clone / ".venv/bin/python").unlink()
+    (clone / ".venv/bin/python").symlink_to("/uninstalled/python3")
+    status, said = setup(clone, "embedded")
+    assert status == 0
+    assert said.startswith("setup: .venv is not whole, or its python does not start; making a new")
+    assert note_is_right(clone, "base") and note_is_right(clone, "embedded")
+    assert not (clone / ".venv/dev.installed").exists()  # the new one has no such packages
+
+
+def test_a_changed_base_lock_keeps_mlx_for_nvidia(clone):
+    stand_in_venv(clone, "base", "cuda13")
+    change_lock(clone)
+    assert_one_line(setup(clone), "MLX=cuda13 needs Linux and an NVIDIA driver")
+    assert not (clone / "calls").exists()
+    write_program(tool(clone, "nvidia-smi"), "#!/bin/sh\n")
+    (clone / "gpu").touch()
+    assert setup(clone)[0] == 0
+    calls = [call.split(" --python")[0] for call in (clone / "calls").read_text().splitlines()]
+    flags = "pip install --require-hashes --no-deps -r py/"
+    assert calls == [
+        flags + "requirements.lock",
+        "pip uninstall --yes mlx-cpu mlx-cuda-12 mlx-cuda-13",
+        flags + "requirements-cuda13.lock",
+    ]
+    assert note_is_right(clone, "base") and note_is_right(clone, "cuda13")
+
+
+def test_mlx_for_nvidia_that_does_not_run_is_not_kept(clone):
+    stand_in_venv(clone, "base", "cuda13")
+    write_program(tool(clone, "nvidia-smi"), "#!/bin/sh\n")
+    run = setup(clone, "cuda12")
+    assert_one_line(run, "mlx for cuda12 does not run here (no libcuda.so); it needs an NVIDIA GPU")
+    assert not list(clone.glob(".venv/*.installed"))
+    status, said = setup(clone)
+    assert status == 0 and "making a new one" in said
+    assert [note.name for note in clone.glob(".venv/*.installed")] == ["base.installed"]
+
+
+def test_a_group_that_there_is_not(clone):
+    run = setup(clone, "cuda")
+    assert_one_line(run, "there is no py/requirements-cuda.lock; the groups are base, embedded, ")
 
 
 def test_a_missing_jq(clone):
-    assert_last_line(setup(clone), "jq is not installed; it makes the comparison table")
+    tool(clone, "jq").unlink()
+    assert_one_line(setup(clone), "jq is not installed; it makes the comparison table")
+
+
+def test_a_build_folder_that_cannot_be_written(clone):
+    (clone / "build").write_text("")
+    assert_one_line(setup(clone), "cannot write build/setup.log; make the folder build/ writable")
 
 
 def test_an_old_python(clone):
-    add_tool(clone, "jq", "#!/bin/sh\n")
-    add_tool(clone, "python3", '#!/bin/sh\n[ "$1" = -c ] && exit 1\necho Python 3.9.6\n')
-    run = setup(clone)
-    assert_last_line(run, "Python 3.11 or newer is needed (mlx-lm 0.32.2 asks for it), found")
-    assert "Python 3.9.6" in run.stderr
+    old = '#!/bin/sh\n[ "$1" = -c ] && exit 1\necho Python 3.9.6\n'
+    write_program(tool(clone, "python3"), old)
+    expected = "Python 3.11 or newer is needed (mlx-lm 0.32.2 asks for it), found Python 3.9.6"
+    assert_one_line(setup(clone), expected)
+    write_program(tool(clone, "uv"), UV)
+    assert setup(clone, PYTHON3=sys.executable)[0] == 0
+
+
+def test_a_python_that_makes_no_venv(clone):
+    text = f'#!/bin/sh\n[ "$1" = -m ] && exit 1\nexec "{sys.executable}" "$@"\n'
+    write_program(tool(clone, "python3"), text)
+    assert_one_line(setup(clone), "python3 cannot make a virtual environment (on Debian: apt-get")
 
 
 def test_no_network(clone):
     """pip is there but reaches no index: the same line as for a system without wheels."""
-    add_tool(clone, "jq", "#!/bin/sh\n")
-    (clone.parent / "tools/python3").symlink_to(ROOT / ".venv/bin/python")
-    proxy = {
-        "PIP_INDEX_URL": "http://127.0.0.1:9/",
-        "PIP_NO_INDEX": "",
-        "PIP_CONFIG_FILE": "/dev/null",
-    }
-    run = subprocess.run(
-        [clone / "bin/setup.sh", "base"],
-        env={"PATH": str(clone.parent / "tools"), "HOME": str(clone)} | proxy,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert_last_line(run, "no network, or no wheel for this system")
+    run = setup(clone, PIP_NO_INDEX="", PIP_INDEX_URL="http://127.0.0.1:9/")
+    assert_one_line(run, "no network, or no wheel for this system")
     assert not (clone / ".venv/base.installed").exists()
-
-
-def test_the_same_lock_is_not_installed_again(clone):
-    lock = clone / "py/requirements.lock"
-    checksum = subprocess.run(
-        ["cksum"], stdin=lock.open("rb"), capture_output=True, text=True
-    ).stdout.strip()
-    (clone / ".venv").mkdir()
-    (clone / ".venv/base.installed").write_text(checksum + "\n")
-    run = setup(clone)
-    assert (run.returncode, run.stderr) == (0, "")
-    lock.write_text(lock.read_text() + "# changed\n")
-    assert setup(clone).returncode == 2  # now it wants jq, that is, to install
 
 
 def test_locks_carry_hashes_and_no_index():

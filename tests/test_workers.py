@@ -1,39 +1,54 @@
 """Several workers, one training: mlx.launch and mlx's ring, as HOSTS= and WORKERS= use them."""
 
-import contextlib
 import json
 import os
-import signal
+import shutil
 import subprocess
+from pathlib import Path
 
 import mlx.core as mx
 import pytest
 
 from chat_format import open_tokenizer
 from checkpoints import find_checkpoints, losses, read_metrics
-from conftest import ROOT, clean_environment, wait_for
+from conftest import ROOT, clean_environment, made, wait_for
 from files import read_json
-from training import FOLLOW, break_off, follow, run, write_data
+from server import choose_port
+from training import TRAIN, break_off, run_training, write_data
 
-THREE = json.dumps([{"ssh": name, "ips": ["10.0.0.1"]} for name in "abc"])
-LAUNCH = ROOT / "bin/launch.sh"
+
+def hosts_file(folder: Path, *names: str) -> Path:
+    """A hosts.json of workers that all run here, under these names for ssh."""
+    hosts = [{"ssh": name, "ips": ["127.0.0.1"]} for name in names]
+    (folder / "hosts.json").write_text(json.dumps(hosts))
+    return folder / "hosts.json"
+
+
+def launch(hosts: Path, output: Path, *words) -> subprocess.CompletedProcess:
+    """py/train.py with `words` on two workers, as the Makefile starts it for `output`."""
+    launcher = [ROOT / "bin/python", ".venv/bin/mlx.launch", "--env", "TTY_INTERACTIVE=0"]
+    launcher += ["--hostfile", hosts, "--", "bin/python", "py/train.py"]
+    return subprocess.run(
+        list(map(str, [*launcher, *words])),
+        cwd=ROOT,
+        env=clean_environment() | {"MAKING": str(output)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 @pytest.fixture
 def hosts(tmp_path):
-    """A hosts.json of two workers that both run here."""
-    here = {"ssh": "127.0.0.1", "ips": ["127.0.0.1"]}
-    (tmp_path / "hosts.json").write_text(json.dumps({"hosts": [here, here]}))
-    return tmp_path / "hosts.json"
+    return hosts_file(tmp_path, "127.0.0.1", "127.0.0.1")
 
 
 def even_rows(tiny_model, count: int) -> list[str]:
     """Answers of equally many tokens: workers average their losses, whatever those count."""
     tokenizer = open_tokenizer(tiny_model)
     words = ["read", "find", "call", "file", "tool", "name", "path", "line", "test", "list"]
-    texts = [f"{a} the {b} now" for a in words for b in words]
     by_length: dict[int, list[str]] = {}
-    for text in texts:
+    for text in [f"{a} the {b} now" for a in words for b in words]:
         by_length.setdefault(len(tokenizer.encode(text)), []).append(text)
     return max(by_length.values(), key=len)[:count]
 
@@ -43,10 +58,9 @@ def test_two_workers_train_what_one_does(lora, hosts, tiny_model, tmp_path):
     assert len(rows) == 32
     write_data(tmp_path / "data", rows[:24], rows[24:])
     options = {"batch_size": 4, "iters": 40, "learning_rate": 1e-4}
-    alone = follow(lora(tmp_path / "one", **options), "--patience", 9)
+    alone = run_training(lora(tmp_path / "one", **options))
     assert alone.returncode == 0, alone.stderr
-    words = [*FOLLOW, "--patience", 9, "--", *lora(tmp_path / "two", **options)]
-    shared = run(LAUNCH, 1, hosts, 4, *words)
+    shared = launch(hosts, tmp_path / "adapters", *lora(tmp_path / "two", **options))
     assert (tmp_path / "two/training.json").is_file(), shared.stdout + shared.stderr
     one, two = (mx.load(str(tmp_path / n / "adapters.safetensors")) for n in ("one", "two"))
     for name, weight in one.items():
@@ -56,96 +70,138 @@ def test_two_workers_train_what_one_does(lora, hosts, tiny_model, tmp_path):
         first, second = (losses(entries, kind) for entries in metrics)
         assert first == pytest.approx(second, rel=1e-4)
     assert metrics[0][-1]["tokens"] == metrics[1][-1]["tokens"]
-    # one worker wrote, once
-    assert {p.name for p in (tmp_path / "one").iterdir()} == {
-        p.name for p in (tmp_path / "two").iterdir()
-    }
-    assert len(metrics[0]) == len(metrics[1])
-
-
-@pytest.mark.parametrize(
-    ("workers", "content", "message"),
-    [
-        ("3", None, "BATCH_SIZE=4 cannot be shared by 3 workers; make it a multiple of 3"),
-        ("0", None, "WORKERS=0: expected a number of processes"),
-        ("two", None, "WORKERS=two: expected a number of processes"),
-        ("1", "", "nowhere.json: no such file"),
-        ("1", "not json", "not a hosts.json of mlx.launch"),
-        ("1", '{"machines": []}', "not a hosts.json of mlx.launch"),
-        ("1", "[]", "not a hosts.json of mlx.launch"),
-        ("1", THREE, "cannot be shared by 3 workers"),
-        ("1", '[{"ssh": "a"}, {"ssh": "b"}]', "the ring needs the address of each machine"),
-        ("1", '[{"ssh": "a", "ips": ["1.2.3.4"]}]', "a hosts.json of one machine"),
-    ],
-)
-def test_workers_that_cannot_share_are_refused(tmp_path, workers, content, message):
-    hosts = "none"
-    if content is not None:
-        hosts = tmp_path / ("hosts.json" if content else "nowhere.json")
-        if content:
-            hosts.write_text(content)
-    ended = run(LAUNCH, workers, hosts, 4, "true")
-    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
-    assert ended.stderr.startswith("launch: ") and message in ended.stderr
+    files = [{path.name for path in (tmp_path / name).iterdir()} for name in ("one", "two")]
+    assert files[0] == files[1] and len(metrics[0]) == len(metrics[1])  # one worker wrote, once
 
 
 def test_a_resumed_training_is_shared_and_stops_on_all(lora, hosts, tmp_path):
-    """Worker 0 alone reads the folder: the other gets checkpoint, YAML and patience from it."""
-    staging = tmp_path / "adapters.tmp"
+    """Worker 0 alone reads the folder: the other gets the checkpoint and the losses from it."""
+    staging = tmp_path / "adapters.training"
     options = {"batch_size": 4, "iters": 2000, "steps_per_eval": 10, "save_every": 10}
-    schedule = "lr_schedule: {name: cosine_decay, arguments: [1e-3, 2000]}\n"
-    (tmp_path / "lora.yaml").write_text(schedule)
-    command = lora(staging, config=tmp_path / "lora.yaml", **options)
+    command = lora(staging, **options)
     break_off(command, lambda: max(find_checkpoints(staging), default=0) >= 20)
     done = max(find_checkpoints(staging))
-    words = [*FOLLOW, "--resume", "--patience", 4, "--min-delta", 100, "--", *command]
-    ended = run(LAUNCH, 1, hosts, 4, *words)
-    assert "Traceback" not in ended.stderr, ended.stderr
+    words = ["--resume", "--patience", 4, "--min-delta", 100, *command]
+    ended = launch(hosts, tmp_path / "adapters", *words)
+    assert "Traceback" not in ended.stdout, ended.stdout
     training = read_json(staging / "training.json")
     assert training["stopped_early"] and training["resumed_from"] == done
     assert done < training["iterations"] <= done + 45
-    assert "exited with code" not in ended.stderr
 
 
-def test_workers_that_would_train_different_things_stop(hosts):
-    code = (
-        "import sys; sys.path.insert(0, 'py'); import mlx.core as mx, workers; "
-        "world = mx.distributed.init(); workers.check_workers_agree(world, ['same']); "
-        "workers.check_workers_agree(world, [world.rank()])"
+def test_workers_that_cannot_share_a_batch_say_so_in_a_line(lora, hosts, tmp_path):
+    ended = launch(hosts, tmp_path / "adapters", *lora(tmp_path / "x", batch_size=3))
+    lines = [line for line in ended.stdout.splitlines() if line.startswith("train: ")]
+    assert set(lines) == {"train: BATCH_SIZE=3 must be a multiple of the number of workers, 2"}
+    assert not (tmp_path / "x").exists()
+
+
+def test_workers_that_would_train_on_different_rows_stop(hosts, tmp_path):
+    program = tmp_path / "differ.py"
+    program.write_text(
+        "import sys; sys.path.insert(0, 'py'); import mlx.core as mx, train\n"
+        "world = mx.distributed.init()\n"
+        "train.check_workers(world, 4, {'rows': 'same'})\n"
+        "train.check_workers(world, 4, {'rows': world.rank()})\n"
     )
-    ended = run(LAUNCH, 1, hosts, 4, ROOT / "bin/python", "-c", code)
-    assert ended.stderr.count("ValueError: the workers differ in options or data") == 2
+    words = [ROOT / "bin/python", ".venv/bin/mlx.launch", "--hostfile", hosts, "--"]
+    ended = subprocess.run(
+        list(map(str, [*words, "bin/python", program])),
+        cwd=ROOT,
+        env=clean_environment() | {"MAKING": str(tmp_path / "adapters")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.stdout.count("ValueError: the workers differ in options or rows") == 2
 
 
-def workers_of(staging) -> list[int]:
-    """Pids of the processes that train in `staging`."""
-    listed = subprocess.run(
-        ["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True
-    ).stdout
-    lines = [line.split(None, 1) for line in listed.splitlines()]
-    return [int(pid) for pid, words in lines if "py/follow.py" in words and str(staging) in words]
+@pytest.fixture
+def over_ssh(tmp_path):
+    """PATH with an ssh that knows two logins to this machine, "one" and "two", on the loopback."""
+    sshd = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
+    if not sshd or not shutil.which("ssh-keygen"):
+        pytest.skip("no sshd on this machine; apt-get install openssh-server brings one")
+    folder, port = tmp_path / "ssh", choose_port(0)
+    folder.mkdir(mode=0o700)
+    for key in ("host", "user"):
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key]
+        subprocess.run(words, check=True)
+    server = f"""
+ListenAddress 127.0.0.1:{port}
+HostKey {folder}/host
+AuthorizedKeysFile {folder}/user.pub
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+"""
+    client = f"""
+Host one two
+  HostName 127.0.0.1
+  Port {port}
+  IdentityFile {folder}/user
+  IdentitiesOnly yes
+  StrictHostKeyChecking no
+  UserKnownHostsFile /dev/null
+"""
+    (folder / "sshd_config").write_text(server)
+    (folder / "config").write_text(client)
+    (folder / "bin").mkdir()
+    wrapper = folder / "bin/ssh"
+    wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/config "$@"\n')
+    wrapper.chmod(0o755)
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    log = (folder / "log").open("wb")
+    daemon = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
+    try:
+        wait_for(lambda: b"Server listening" in (folder / "log").read_bytes() or daemon.poll())
+        if daemon.poll() is not None:
+            pytest.skip(f"sshd does not start here: {(folder / 'log').read_text()[-200:]}")
+        probe = subprocess.run([wrapper, "one", "true"], capture_output=True, text=True)
+        if probe.returncode:
+            pytest.skip(f"no login over ssh here: {probe.stderr[-200:]}")
+        yield f"{folder}/bin:{os.environ['PATH']}"
+    finally:
+        daemon.kill()
+        daemon.wait()
 
 
-@pytest.mark.parametrize("victim", ["launcher", "worker"])
-def test_when_one_process_dies_all_end(lora, hosts, tmp_path, victim):
-    staging = tmp_path / "adapters.tmp"
-    words = [LAUNCH, 1, hosts, 4, *FOLLOW, "--", *lora(staging, batch_size=4, iters=100000)]
-    launcher = subprocess.Popen(
+def test_two_machines_train_over_ssh_without_flooding_the_log(
+    tiny_config, tmp_path, make, over_ssh
+):
+    hosts = hosts_file(tmp_path, "one", "two")
+    words = [f"CONFIG={tiny_config}", f"BUILD={tmp_path}/build", f"HOSTS={hosts}"]
+    run = make("train", *words, PATH=over_ssh)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "adapters" in made(run.stdout)
+    training = read_json(tmp_path / "build/adapters/training.json")
+    assert (training["workers"], training["iterations"]) == (2, 8)
+    log = (tmp_path / "build/adapters/train.log").read_text()
+    assert len(log.splitlines()) < 60 and "\x1b" not in log
+    assert log.count("train ███") == 1  # the bar in its last state
+
+
+def test_a_killed_launcher_ends_its_workers(lora, hosts, tmp_path):
+    staging = tmp_path / "adapters.training"
+    words = [ROOT / "bin/python", ".venv/bin/mlx.launch", "--hostfile", hosts, "--", *TRAIN]
+    words += lora(staging, batch_size=4, iters=100000)
+    with subprocess.Popen(
         list(map(str, words)),
         cwd=ROOT,
         env=clean_environment(),
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
+    ) as launcher:
         wait_for(lambda: read_metrics(staging))
-        python = [pid for pid in workers_of(staging) if pid != launcher.pid]
-        assert len(python) == 2
-        os.kill(launcher.pid if victim == "launcher" else python[1], signal.SIGKILL)
-        wait_for(lambda: not workers_of(staging))
-        launcher.wait(timeout=30)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(launcher.pid, signal.SIGKILL)
+        launcher.kill()
+    wait_for(lambda: not processes_of(staging))
     assert not (staging / "training.json").exists()
+
+
+def processes_of(folder: Path) -> list[str]:
+    words = ["ps", "-eww", "-o", "args="]
+    listed = subprocess.run(words, capture_output=True, text=True).stdout
+    return [line for line in listed.splitlines() if str(folder) in line]

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import ROOT, clean_environment
 
-FOLLOW = (ROOT / "bin/python", ROOT / "py/follow.py")
+TRAIN = (ROOT / "bin/python", ROOT / "py/train.py")
 SENTENCES = ("Look at it first.", "Nothing to be done here.", "Ask for the file, then read on.")
 
 
@@ -67,9 +67,9 @@ def run(*words) -> subprocess.CompletedProcess:
     )
 
 
-def follow(command: list[str], *options) -> subprocess.CompletedProcess:
-    """The command under py/follow.py."""
-    return run(*FOLLOW, *options, "--", *command)
+def run_training(command: list[str], *options) -> subprocess.CompletedProcess:
+    """The command under py/train.py."""
+    return run(*TRAIN, *options, *command)
 
 
 def best(staging, out, *options) -> subprocess.CompletedProcess:
@@ -78,12 +78,12 @@ def best(staging, out, *options) -> subprocess.CompletedProcess:
 
 
 def break_off(command: list[str], fact, *options, signum=signal.SIGKILL) -> tuple[int, str]:
-    """Start the followed command, send it `signum` as soon as fact() is true.
+    """Start the training, send it `signum` as soon as fact() is true.
 
     Gives its exit status and what it said on stderr.
     """
     process = subprocess.Popen(
-        list(map(str, [*FOLLOW, *options, "--", *command])),
+        list(map(str, [*TRAIN, *options, *command])),
         cwd=ROOT,
         env=clean_environment(),
         stdout=subprocess.DEVNULL,

@@ -1,0 +1,26 @@
+# The settings: phase40.env, then CONFIG, whose lines replace some of its values. Make's command line wins over
+# both files. The environment does not: a SEED that is set there must not train another model.
+
+CONFIG := phase40.env
+# What the command line may set besides the keys of phase40.env. Each is empty otherwise.
+OPTIONS := RESUME WORKERS HOSTS MLX PYTHON3 ADAPTERS A B SEEDS TEMPERATURES TRAIN_SEEDS PYTEST
+$(foreach option,$(OPTIONS),$(eval $(option) :=))
+
+KEYS := $(shell sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' phase40.env)
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+UNKNOWN := $(filter-out CONFIG $(KEYS) $(OPTIONS),$(GIVEN))
+$(if $(UNKNOWN),$(error $(UNKNOWN): unknown key; phase40.env lists the keys there are))
+
+$(if $(filter-out 1,$(RESUME)),$(error RESUME=$(RESUME): expected 1))
+$(if $(filter-out cuda12 cuda13,$(MLX)),$(error MLX=$(MLX): expected cuda13 or cuda12, or nothing for a Mac or a CPU))
+
+quote = '$(subst ','\'',$(1))'
+PROBLEM := $(shell bin/settings.sh $(call quote,$(value CONFIG)) \
+	$(foreach key,$(filter $(KEYS),$(GIVEN)),$(call quote,$(key)=$(value $(key)))))
+$(if $(PROBLEM),$(error $(PROBLEM)))
+
+include phase40.env
+include $(CONFIG)
+
+# Programs read the settings from this (py/settings.py).
+export SETTINGS = $(foreach key,$(KEYS),$(key)=$($(key)))

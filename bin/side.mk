@@ -1,0 +1,93 @@
+# What is not on the way from data to score.
+
+# == Look: what there is, what would run, whether it is what it was
+
+# The outputs that `make -n eval` would make.
+TO_MAKE = $(MAKE) -n --no-print-directory eval | sed -n -e 's/^bin\/done.sh \([^ ]*\).*/\1/p' \
+	-e 's/^bin\/python py\/preflight.py --out \(.*\)/\1\/preflight.ok/p'
+
+plan: | $(BUILD)/.phase40-build ## what make eval would make, how long it took, how large it is
+	@$(TO_MAKE) | .venv/bin/python py/plan.py
+
+STEPS = preflight base train quantize ladder eval eval_base compare
+noted = $(shell cat $(BUILD)/made/$(step) 2>/dev/null)
+# Each word that is new in a step's line, after the old word of that key.
+new_words = $(foreach word,$(filter-out $(noted),$($(step))),$(filter $(firstword $(subst =, ,$(word)))=%,$(noted)) -> $(word);)
+
+why: ## which settings differ from the last run of each step
+	@$(foreach step,$(STEPS),$(if $(noted),echo "$(step): $(or $(strip $(new_words)),no setting has changed)";))
+	@echo "make eval would make: $$($(TO_MAKE) | tr '\n' ' ')"
+
+OUTPUTS = $(wildcard $(addprefix $(BUILD)/,base adapters adapters.training fused q5 q5-float32))
+
+status: ## what there is, how large, and the scores
+	@$(if $(OUTPUTS),du -shL $(OUTPUTS),echo "$(BUILD): no model here")
+	@for file in $(wildcard $(BUILD)/adapters/training.json); do jq -r \
+		'"validation loss: base \(.base_val_loss), best \(.best_val_loss) after \(.best_iteration) iterations"' $$file; done
+	@for file in $(wildcard $(BUILD)/eval.json $(BUILD)/eval_base.json); do jq -r --arg file $$file \
+		'"\($$file): \(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%, \(.verdict)"' $$file; done
+	@[ ! -d $(BUILD)/adapters.training ] || echo "A training runs, or broke off; make train RESUME=1 goes on with it."
+
+gate: ## fail unless the last verdict is pass; builds nothing
+	@[ -f $(BUILD)/eval.json ] || { echo "$(BUILD)/eval.json: no such file; make eval makes it" >&2; exit 2; }
+	@jq -r '"verdict: \(.verdict)"' $(BUILD)/eval.json
+	@jq -e '.verdict == "pass"' $(BUILD)/eval.json >/dev/null
+
+verify: ## read every file that the manifest names: what differs?
+	@.venv/bin/python py/manifest.py verify --build $(BUILD)
+
+# == Use: the model that came out
+
+chat: ## talk to the built model
+	@[ -d $(SERVED) ] || { echo "$(SERVED): no model here; make $(SERVED) makes it" >&2; exit 2; }
+	@bin/python -m mlx_lm chat --model $(SERVED) --temp 0 --max-tokens 512 --system-prompt "$$(jq -r .system $(SUITE))"
+
+serve: $(SERVED) ## serve it over HTTP (EVAL_PORT, else 8080)
+	bin/python py/server.py $< --port $(if $(filter 0,$(EVAL_PORT)),8080,$(EVAL_PORT))
+
+adopt: | $(BUILD)/preflight.ok ## take ADAPTERS=folder, trained elsewhere, as those of here
+	@bin/adopt.sh $(call quote,$(ADAPTERS)) $(BUILD) '$(train)'
+
+# == Sweep: how much of a score is luck?
+# The same model is asked again with other seeds and temperatures. An answer that is known is not asked for
+# again. TRAIN_SEEDS trains the experiment again, each seed in a folder of its own, whose models go afterwards.
+# At temperature 0 nothing is drawn, so one seed is enough.
+DRAWS = $(foreach t,$(or $(TEMPERATURES),$(EVAL_TEMPERATURE)),$(foreach s,$(if $(filter 0 0.0,$(t)),$(EVAL_SEED),\
+	$(or $(SEEDS),$(EVAL_SEED))),$(BUILD)/sweep/seed-$(s)-temperature-$(t).json))
+
+$(BUILD)/sweep/seed-%.json: $(if $(filter none,$(EVAL_URL)),$(BUILD)/q5 $(SERVED)) $(SUITE) FORCE
+	@mkdir -p $(@D)
+	$(EVALUATE) --seed $(firstword $(subst -, ,$*)) --temperature $(lastword $(subst -, ,$*)) \
+		--experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@.tmp
+	@bin/done.sh $@
+
+sweep: $(if $(TRAIN_SEEDS),,$(DRAWS)) ## SEEDS="0 1" TEMPERATURES="0 0.7" TRAIN_SEEDS="0 1"
+	@for seed in $(TRAIN_SEEDS); do folder=$(BUILD)/sweep/train-$$seed; \
+		$(MAKE) --no-print-directory sweep TRAIN_SEEDS= SEED=$$seed BUILD=$$folder && bin/clean.sh $$folder models || exit 1; done
+	@jq -s -r -f bin/sweep.jq $(or $(foreach s,$(TRAIN_SEEDS),$(subst $(BUILD)/,$(BUILD)/sweep/train-$(s)/,$(DRAWS))),$(DRAWS))
+
+# == Develop: for those who work on the recipe itself
+
+test: lint .venv/embedded.installed ## lint, unit tests, the whole pipeline on a tiny model
+	OPENBLAS_NUM_THREADS=1 bin/python -m pytest -n 2 --dist loadfile $(PYTEST)
+
+lint: .venv/dev.installed ## ruff, shellcheck, and what macOS lacks
+	.venv/bin/ruff check py tests data/demo
+	.venv/bin/ruff format --check py tests data/demo
+	.venv/bin/shellcheck bin/*.sh bin/python .ci/run
+	bin/python tests/lint_portability.py Makefile bin/*.mk bin/*.sh bin/python .ci/run
+
+lock: .venv/dev.installed ## write the locks anew from py/*.in
+	for group in requirements requirements-dev requirements-embedded requirements-cuda12 requirements-cuda13; do \
+		.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+			$$([ $$group = requirements-embedded ] && echo --no-deps) py/$$group.in -o py/$$group.lock || exit 1; done
+
+test-faults: setup ## kill twenty builds at random moments, finish each, compare
+	bin/python tests/faults.py
+
+bench-blas bench-preflight bench-make bench-train bench-evaluate: setup ## measure one part (tests/bench_*.py)
+	@bin/python tests/$(subst -,_,$@).py $(CONFIG)
+
+.PHONY: plan why status gate verify chat serve adopt sweep test lint lock test-faults \
+	bench-blas bench-preflight bench-make bench-train bench-evaluate

@@ -1,0 +1,125 @@
+"""Is every setting one that the steps can use? Asked first: a step would say so hours later."""
+
+import importlib.util
+from pathlib import Path
+
+from checks import finding
+from settings import number
+from suite import read_baseline, read_targets
+
+CHOICES = {
+    "Q_BITS": ("2", "3", "4", "5", "6", "8"),  # what mlx can quantize to
+    "Q_GROUP_SIZE": ("32", "64", "128"),
+    "LR_SCHEDULE": ("constant", "cosine_decay", "linear_schedule"),
+    "FINE_TUNE_TYPE": ("lora", "dora", "full"),
+    "OPTIMIZER": ("adam", "adamw", "muon", "sgd", "adafactor"),
+}
+SWITCHES = "GRAD_CHECKPOINT KEEP_CHECKPOINTS EXPAND_TURNS EVAL_EXACT LOW_MEMORY STRICT"
+CHOICES |= dict.fromkeys(SWITCHES.split(), ("0", "1"))
+# What these promise is held to what is counted. With auto there is no promise.
+AUTO = ("TRAIN_ROWS", "VALID_ROWS", "EPOCHS", "COVERAGE", "TRAINABLE")
+MANY = 10**9
+ABOVE_0 = 1e-12
+# (keys, kind, the least and the greatest value they can have)
+RANGES = (
+    ("ITERS BATCH_SIZE GRAD_ACCUMULATION NUM_LAYERS TRAIN_ROWS VALID_ROWS", int, 1, MANY),
+    ("STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT MAX_SEQ_LENGTH", int, 1, MANY),
+    ("EVAL_CONCURRENCY", int, 1, 1024),
+    ("LORA_RANK", int, 1, 65536),
+    ("VAL_BATCHES LADDER_ROWS", int, -1, MANY),
+    ("SEED EVAL_SEED", int, 0, 2**32 - 1),
+    ("PATIENCE EVAL_MAX_TOKENS", int, 0, MANY),
+    ("EVAL_PORT", int, 0, 65535),
+    ("LEARNING_RATE", float, ABOVE_0, 1),
+    ("LORA_SCALE EPOCHS COVERAGE TRAINABLE", float, ABOVE_0, MANY),
+    ("EVAL_TIMEOUT", float, 0.001, 10**6),
+    ("MIN_DELTA", float, 0, MANY),
+    ("LORA_DROPOUT", float, 0, 0.999),
+    ("EVAL_TEMPERATURE", float, 0, 100),
+)
+
+
+def declared(settings: dict, key: str, kind=int):
+    """The number that `key` promises; None for auto."""
+    return None if settings[key] == "auto" else number(settings, key, kind)
+
+
+def limits(low: float, high: float) -> str:
+    """A range in words."""
+    if low == ABOVE_0:
+        return "above 0" if high == MANY else f"above 0 to {high:,}"
+    return f"{low:,} or more" if high == MANY else f"{low:,} to {high:,}"
+
+
+def check_settings(settings: dict) -> list[dict]:
+    """No finding; ValueError naming the key for a value that no step can use."""
+    for key, choices in CHOICES.items():
+        if settings[key] not in choices:
+            raise ValueError(f"{key}={settings[key]}: expected one of {', '.join(choices)}")
+    for keys, kind, low, high in RANGES:
+        for key in keys.split():
+            auto = key in AUTO and settings[key] == "auto"
+            if not auto and not low <= number(settings, key, kind) <= high:  # nan is not, either
+                raise ValueError(f"{key}={settings[key]}: expected {limits(low, high)}")
+    if number(settings, "VAL_BATCHES") == 0:
+        raise ValueError("VAL_BATCHES=0: expected -1 for all of the set, or 1 and more")
+    accumulation = number(settings, "GRAD_ACCUMULATION")
+    if accumulation > number(settings, "ITERS"):
+        raise ValueError(f"GRAD_ACCUMULATION={accumulation}: more than ITERS, no step is taken")
+    for key in ("TRAIN_ROWS", "VALID_ROWS"):
+        check_batch(settings, declared(settings, key), f"{key}={settings[key]}")
+    return []
+
+
+def check_batch(settings: dict, rows: int | None, split: str) -> None:
+    """Raise ValueError when a split has fewer rows than a batch; None rows are not counted yet."""
+    batch = number(settings, "BATCH_SIZE")
+    if rows is not None and rows < batch:
+        raise ValueError(
+            f"BATCH_SIZE={batch}: more than {split}; mlx-lm refuses a split smaller than a batch"
+        )
+
+
+def check_services(settings: dict) -> list[dict]:
+    """No finding; ValueError when REPORT_TO names what mlx-lm does not know or .venv has not."""
+    names = settings["REPORT_TO"].split(",")
+    for name in names if names != ["none"] else ():
+        if name not in ("wandb", "swanlab"):
+            raise ValueError(f"REPORT_TO={settings['REPORT_TO']}: expected none, wandb or swanlab")
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(
+                f"REPORT_TO={name}: not installed; .venv/bin/python -m pip install {name}"
+            )
+    return []
+
+
+def check_layers(settings: dict, layers: int) -> list[dict]:
+    """No finding; ValueError when more layers are to be trained than the model has."""
+    if number(settings, "NUM_LAYERS") > layers:
+        raise ValueError(f"NUM_LAYERS={settings['NUM_LAYERS']}: the model has {layers} layers")
+    return []
+
+
+def check_results(settings: dict) -> list[dict]:
+    """No finding; ValueError when TARGETS or BASELINE is not what the comparison reads."""
+    read_targets(Path(settings["TARGETS"]))
+    if settings["BASELINE"] != "base":
+        read_baseline(Path(settings["BASELINE"]))
+    return []
+
+
+def check_folder(settings: dict) -> list[dict]:
+    """Is BUILD this experiment's own? Two in one folder would overwrite each other's stages."""
+    marker = Path(settings["BUILD"]) / ".phase40-build"
+    owner = marker.read_text(encoding="utf-8").strip() if marker.is_file() else ""
+    if owner in ("", settings["EXPERIMENT"]):
+        return []
+    return [
+        finding(
+            "config.build",
+            "fail",
+            f"whose folder {settings['BUILD']} is",
+            f"it holds the experiment {owner}, this is {settings['EXPERIMENT']}",
+            "give this one a BUILD of its own, or empty that folder first with make clean",
+        )
+    ]

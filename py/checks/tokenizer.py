@@ -1,0 +1,115 @@
+"""Is the base model's tokenizer the one that the training format was made for?
+
+Phase 25 trained a Mistral on rows written for Qwen and scored 0%: its tokenizer had none of the
+special tokens, so every row was a different text to it. Here the files of BASE_MODEL's tokenizer
+are compared with REFERENCE_MODEL's. checks/rows.py compares what both make of the rows.
+"""
+
+import filecmp
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from checks import finding
+from files import read_json
+from show import some
+from suite import read_special_tokens
+
+FIX = (
+    "trained like this a model learns nothing (Phase 25: 0%); choose a BASE_MODEL with"
+    " REFERENCE_MODEL's tokenizer, or fetch the files of both again if they were edited;"
+    " SPECIAL_TOKENS lists the tokens that the rows need"
+)
+END_FIX = "give both the same bos, eos and pad token in tokenizer_config.json"
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+OTHERS = ("normalizer", "pre_tokenizer", "decoder")
+MISSING = "missing"
+
+
+def check_special_tokens(tokenizers: dict, path: Path) -> dict:
+    """Are the format's tokens single, with the registered ids, and the range equal in both?"""
+    registered = read_special_tokens(path)
+    tokens, (first, last) = registered["tokens"], registered["equal_ids"]
+    wrong = []
+    for key, tokenizer in tokenizers.items():
+        for token, id in tokens.items():
+            found = tokenizer.encode(token, add_special_tokens=False)
+            if len(found) > 1:
+                wrong.append(f"{key}: {token} is no token but {len(found)} pieces")
+            elif found != [id]:
+                wrong.append(f"{key}: {token} has id {found[0] if found else MISSING}, not {id}")
+    for id in range(first, last + 1):
+        ours, theirs = (t.convert_ids_to_tokens(id) for t in tokenizers.values())
+        if ours != theirs or ours is None:
+            wrong.append(f"id {id} is {ours or MISSING} here, {theirs or MISSING} there")
+    evidence = some(wrong) or f"{len(tokens)} tokens as registered, ids {first} to {last} equal"
+    what = "special tokens of the training format"
+    return finding("tokenizer.special_tokens", "fail" if wrong else "ok", what, evidence, FIX)
+
+
+def contents(folder: Path, tokenizer) -> dict:
+    """The content of tokenizer.json, or what it would be for a model that has no such file."""
+    if (folder / "tokenizer.json").is_file():
+        return read_json(folder / "tokenizer.json")
+    backend = getattr(tokenizer._tokenizer, "backend_tokenizer", None)
+    return json.loads(backend.to_str()) if backend else {"model": {"vocab": tokenizer.get_vocab()}}
+
+
+def with_defaults(content: dict) -> dict:
+    """`content` with the defaults that one tokenizer.json spells out and another leaves out."""
+    try:
+        return json.loads(Tokenizer.from_str(json.dumps(content)).to_str())
+    except Exception:  # the library's own; what it cannot read is compared as it is
+        return content
+
+
+def parts_of(content: dict) -> dict[str, dict]:
+    """The parts of a tokenizer.json, each as {what: its value}, in the order of the findings."""
+    model = content.get("model", {})
+    vocabulary, merges = model.get("vocab") or {}, model.get("merges") or []
+    if isinstance(vocabulary, list):  # [token, score] in the order of their ids
+        vocabulary = {token: id for id, (token, _) in enumerate(vocabulary)}
+    pairs = (merge if isinstance(merge, str) else " ".join(merge) for merge in merges)
+    added = content.get("added_tokens") or []
+    return {
+        "vocabulary": vocabulary,
+        "merges": {f"merge {rank}": pair for rank, pair in enumerate(pairs)},
+        **{key: content.get(key) or {} for key in OTHERS},
+        "added_tokens": {
+            token["content"]: [token["id"], *(flag for flag in FLAGS if token.get(flag))]
+            for token in added
+        },
+    }
+
+
+def compare(part: str, here: dict, there: dict) -> dict:
+    """The finding on one part of both tokenizers."""
+    keys = {**there, **here} if here != there else ()
+    different = [
+        f"{key}: {here.get(key, MISSING)!s:.60} here, {there.get(key, MISSING)!s:.60} there"
+        for key in keys
+        if here.get(key) != there.get(key)
+    ]
+    evidence = f"{some(different) or 'equal'} ({len(here):,} here, {len(there):,} there)"
+    level, fix = "fail" if different else "ok", END_FIX if part == "bos_eos_pad" else FIX
+    return finding(f"tokenizer.{part}", level, f"{part} of both tokenizers", evidence, fix)
+
+
+def check_tokenizer(folders: dict, tokenizers: dict, special_tokens: Path) -> list[dict]:
+    """All findings. `folders` and `tokenizers` hold the base first and the reference second."""
+    files = [folder / "tokenizer.json" for folder in folders.values()]
+    if all(file.is_file() for file in files) and filecmp.cmp(*files, shallow=False):
+        here = there = read_json(files[0])  # the usual case; 10 MB are not parsed twice
+    else:
+        here, there = (contents(folders[key], tokenizers[key]) for key in folders)
+    if any(here.get(key) != there.get(key) for key in (*OTHERS, "added_tokens")):
+        here, there = with_defaults(here), with_defaults(there)
+    ours, theirs = parts_of(here), parts_of(there)
+    names = ("bos_token", "eos_token", "pad_token")
+    ends = [{name: getattr(t, name) for name in names} for t in tokenizers.values()]
+    return [
+        check_special_tokens(tokenizers, special_tokens),
+        *(compare(part, ours[part], theirs[part]) for part in ours),
+        compare("bos_eos_pad", *ends),
+    ]

@@ -1,0 +1,112 @@
+"""What scores add up to: means, 95% intervals, the verdict, and how a score is written."""
+
+import math
+from statistics import fmean
+
+import numpy as np
+
+BOOTSTRAP_SAMPLES = 10_000
+BOOTSTRAP_SEED = 40
+
+
+def percent(share: float | None) -> str:
+    """0.8236 is 82.4%, and "-" is no score."""
+    return "-" if share is None else f"{math.floor(share * 1000 + 0.5) / 10:g}%"
+
+
+def points(share: float | None) -> str:
+    """A difference in percentage points, with its sign."""
+    if share is None:
+        return "-"
+    rounded = math.copysign(math.floor(abs(share) * 1000 + 0.5) / 10, share)
+    return f"{rounded:+g}" if rounded else "0"
+
+
+def mean(values: list[float]) -> float | None:
+    """The mean to four digits; None of nothing."""
+    return round(fmean(values), 4) if values else None
+
+
+def bootstrap_interval(values: list[float]) -> list[float]:
+    """95% percentile bootstrap interval of the mean of `values`, with a fixed seed."""
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    array = np.array(values)
+    # One sample at a time takes the memory of one, however long the suite is.
+    means = [rng.choice(array, len(array)).mean() for _ in range(BOOTSTRAP_SAMPLES)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return [round(float(low), 4), round(float(high), 4)]
+
+
+def score_interval(scores: list[float], lowest: float = 0) -> list[float] | None:
+    """95% interval of the mean of scores from `lowest` to 1, None of nothing.
+
+    Where all scores are equal, a bootstrap sees no spread and would call 0 of 27 certain. There it
+    is the exact (Clopper-Pearson) bound on the share of prompts that would score otherwise.
+    """
+    if not scores:
+        return None
+    if len(set(scores)) > 1:
+        return bootstrap_interval(scores)
+    score, otherwise = scores[0], 1 - 0.025 ** (1 / len(scores))
+    low, high = score + (lowest - score) * otherwise, score + (1 - score) * otherwise
+    return [round(low, 4), round(high, 4)]
+
+
+def judge(score: float | None, target: float | None) -> str:
+    """The verdict on one score: "pass" or "FAIL", "-" without a score or a target."""
+    if score is None or target is None:
+        return "-"
+    return "pass" if score >= target else "FAIL"
+
+
+def answered(prompts: list[dict], scale: str) -> list[float]:
+    """The scores of the prompts that have an answer; `scale` is "score" or "strict_score"."""
+    return [prompt[scale] for prompt in prompts if prompt["score"] is not None]
+
+
+def verdict(categories: dict, overall: float | None, errors: int, targets: dict) -> str:
+    """The verdict on all: "pass", "fail" or "incomplete".
+
+    It judges the means as eval.json has them, to four digits, so that everybody can repeat it.
+    "incomplete": a prompt has no answer, or a registered category has no prompt.
+    """
+    judged = [judge(overall, targets["overall"])]
+    for name, target in targets["categories"].items():
+        judged.append(judge(categories.get(name, {}).get("score"), target))
+    if errors:
+        return "incomplete"
+    if "FAIL" in judged:
+        return "fail"
+    return "incomplete" if "-" in judged else "pass"
+
+
+def summarize(scored: list[dict], targets: dict) -> dict:
+    """The totals of eval.json, of prompts with category, score, strict_score and invented.
+
+    A prompt without an answer has the score None. It counts nowhere but in `n` and `errors`.
+    """
+    members = {}
+    for prompt in scored:
+        members.setdefault(prompt["category"], []).append(prompt)
+    categories = {
+        name: {
+            "n": len(prompts),
+            "score": mean(answered(prompts, "score")),
+            "strict_score": mean(answered(prompts, "strict_score")),
+        }
+        for name, prompts in members.items()
+    }
+    scores = answered(scored, "score")
+    errors = len(scored) - len(scores)
+    totals = {
+        "categories": categories,
+        "overall": mean(scores),
+        "strict_overall": mean(answered(scored, "strict_score")),
+        "ci95": score_interval(scores),
+        "verdict": verdict(categories, mean(scores), errors, targets),
+    }
+    if all("invented" in prompt for prompt in scored if prompt["score"] is not None):
+        totals["invented_calls"] = sum(len(prompt.get("invented", ())) for prompt in scored)
+    if errors:
+        totals["errors"] = errors
+    return totals

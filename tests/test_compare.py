@@ -1,0 +1,143 @@
+"""A comparison pairs what was asked alike, says what differs, and refuses what is no result."""
+
+import json
+
+import pytest
+
+from compare import difference
+from conftest import ROOT
+from training import run
+
+SUITE = {"name": "small", "sha256": "a", "n": 2}
+FEBRUARY = {
+    "model": "a model",
+    "overall_score": 0.185,
+    "verdict": "fail",
+    "prompts": [{"id": "p0", "category": "git", "score": 0.5, "response_snippet": "..."}],
+}
+
+
+def result(*scores, texts="question {}", **changes):
+    """An eval.json whose prompts are in one category; `texts` is None in a file of old."""
+    prompts = [
+        {"id": f"p{n}", "category": "git", "score": score, "prompt": texts and texts.format(n)}
+        for n, score in enumerate(scores)
+    ]
+    made = {"experiment": "new", "overall": 0.5, "strict_overall": 0.5, "ci95": [0.1, 0.9]}
+    made |= {"categories": {"git": {"n": len(scores), "score": 0.5}}, "verdict": "fail"}
+    made |= {"model": {"weights_sha256": "w"}, "suite": SUITE, "server": {"kind": "mlx_lm"}}
+    made |= {"settings": {"temperature": 0, "max_tokens": 0, "seed": 0}, "prompts": prompts}
+    return made | changes
+
+
+@pytest.fixture
+def compare(tmp_path):
+    """compare(baseline, result) runs bin/compare.sh on two contents."""
+
+    def compare(*contents, targets=ROOT / "data/baseline.json"):
+        files = []
+        for name, content in zip(("old.json", "new.json"), contents, strict=True):
+            files.append(tmp_path / name)
+            files[-1].write_text(content if isinstance(content, str) else json.dumps(content))
+        return run(ROOT / "bin/compare.sh", *files, targets, "changed")
+
+    return compare
+
+
+def test_the_table_says_what_changed_and_under_which_conditions(compare):
+    old = result(1, 0, experiment="old", model={"weights_sha256": "other"})
+    old["settings"] = {"temperature": 0.7, "max_tokens": 160, "seed": 0}
+    said = compare(old, result(1, 1)).stdout
+    assert "| git      | 2 | 50%      | >= 90% | 50%        | 0          | FAIL    |" in said
+    assert "Difference to old, prompt by prompt: +50 points" in said
+    assert "- p1: 0 -> 1" in said and "- p0" not in said
+    different = (
+        "temperature (0 here, 0.7 there), budget (each prompt's own here, 160 there), weights"
+    )
+    assert f"The same in both: suite, seed. Different: {different}." in said
+    said = compare(old, old).stdout
+    assert "The same in both: suite, temperature, budget, seed, weights." in said
+
+
+def test_equal_ids_with_other_questions_are_no_pair(compare):
+    said = compare(result(1, texts="another {}", suite={"sha256": "b"}), result(0)).stdout
+    assert "prompt by prompt**: the two have no prompt in common." in said
+    assert "points" not in said and "Changed" not in said and "No prompt" not in said
+
+
+def test_a_question_is_found_in_a_longer_suite_where_it_has_another_id():
+    longer = result(0, 0, 1, suite={"sha256": "b"})
+    longer["prompts"] = longer["prompts"][1:]
+    found = difference(longer, result(0, 1))
+    assert (found["n"], found["changed"]) == (1, [{"id": "p1", "before": 0, "after": 1}])
+    longer["prompts"][0]["id"] = "renamed"
+    assert difference(longer, result(0, 1)) == found
+
+
+def test_results_without_the_questions_are_paired_in_one_suite_only():
+    old, new = result(1, 0, texts=None), result(1, 1)
+    assert difference(old, new)["n"] == 2
+    for suite in ({"sha256": "b"}, {}):
+        found = difference(old | {"suite": suite}, new)
+        assert found["n"] == 0 and "the suites differ" in found["unpaired"]
+    assert difference(result(None), result(1))["unpaired"] == "no prompt has an answer in both"
+
+
+def test_a_category_without_answers_shows_a_dash(compare):
+    empty = result(None, 1, categories={"git": {"n": 2, "score": None}})
+    for pair in ((result(1, 1), empty), (empty, result(1, 1)), (empty, empty)):
+        ended = compare(*pair)
+        assert ended.returncode == 0 and "null" not in ended.stdout, ended.stderr
+    assert (
+        "| git      | 2 | -        | >= 90% | -          | -          | -       |" in ended.stdout
+    )
+
+
+def test_a_baseline_may_have_totals_only(compare):
+    said = compare((ROOT / "data/baseline.json").read_text(), result(1, 0)).stdout
+    assert "against Phase 33b (30B)" in said and "| 100%     | >= 90% | 50%        | -50  " in said
+    assert "prompt by prompt" not in said and "Changed" not in said and "No prompt" not in said
+
+
+@pytest.mark.parametrize("wrong", [FEBRUARY, "{}", "{", "[]", '{"experiment": "x", "overall": 1}'])
+def test_what_is_no_result_is_refused_in_a_line(compare, wrong):
+    for pair in ((wrong, result(1)), (result(1), wrong)):
+        ended = compare(*pair)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.startswith("compare: ") and ended.stderr.count("\n") == 1, ended.stderr
+    whole = (ROOT / "data/baseline.json").read_text()
+    assert "it has no 'prompts'" in compare(result(1), whole).stderr
+
+
+def test_pairs_make_a_difference_narrower():
+    before = [n % 2 / 1 for n in range(40)]
+    after = [min(1.0, score + 0.1) for score in before]
+    found = difference(result(*before), result(*after))
+    assert (found["n"], len(found["changed"])) == (40, 20)
+    assert found["difference"] == pytest.approx(0.05)
+    assert found["ci95"][1] - found["ci95"][0] < 0.05
+
+
+def test_equal_gains_are_not_called_certain():
+    same = result(*[1] * 27)
+    assert difference(same, same)["ci95"] == [-0.1277, 0.1277]
+    assert difference(result(*[0] * 27), same)["ci95"] == [0.7446, 1]
+
+
+def test_a_sweep_names_the_seed_of_the_training_and_no_spread_of_one_draw(tmp_path):
+    files = []
+    for seed in (3, 4):
+        files.append(tmp_path / f"{seed}.json")
+        model = {"path": f"build/sweep/train-{seed}/q5"}
+        files[-1].write_text(json.dumps(result(1, model=model, overall=seed / 10)))
+    table = ["jq", "-s", "-r", "-f", ROOT / "bin/sweep.jq"]
+    lines = run(*table, *files).stdout.splitlines()
+    assert [line.split() for line in lines[1:3]] == [
+        ["0", "0", "3", "30%", "50%", "fail"],
+        ["0", "0", "4", "40%", "50%", "fail"],
+    ]
+    assert lines[-1].split() == ["0", "2", "35%", "7.1%", "50%"]
+    files[0].write_text(json.dumps(result(1) | {"model": {"path": "build/q5"}}))
+    lines = run(*table, files[0]).stdout.splitlines()
+    assert lines[1].split() == ["0", "0", "-", "50%", "50%", "fail"]
+    assert lines[-1].split() == ["0", "1", "50%", "-", "50%"]
