@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 ESCAPES = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\))")
+INTERRUPTED = [128 + n for n in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]
 FULL = 10_000_000  # bytes; with less free disk, a failure is the disk's
 
 
@@ -96,6 +97,9 @@ def main() -> int:
         status = run(command, log, lock)
     if status:
         remove(half_made)
+    if status in INTERRUPTED:
+        return status
+    if status:
         full = shutil.disk_usage(output.parent).free < FULL
         lines = Path(log.name).read_text(encoding="utf-8", errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")

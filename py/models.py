@@ -24,7 +24,7 @@ KEYS = ("BASE_MODEL", "REFERENCE_MODEL")
 # What a comparison of tokenizers needs: 15 MB. The README has the license.
 TOKENIZER_FILES = ["*config.json", "tokenizer*", "special_tokens_map.json", "vocab.json"]
 TOKENIZER_FILES += ["merges.txt", "*.jinja", "README.md"]
-WEIGHT_FILES = [*TOKENIZER_FILES, "*.json", "*.safetensors", "*.tiktoken", "*.txt"]
+WEIGHT_FILES = [*TOKENIZER_FILES, "*.json", "model*.safetensors", "*.tiktoken", "*.txt"]
 
 # What an error of the hub's client means to someone who wants a model.
 REASONS = {
