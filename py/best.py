@@ -114,11 +114,10 @@ def keep(staging: Path, config: dict, out: Path) -> None:
     """Fill `out` with what outlives the staging folder, but for weights and training.json."""
     shutil.copy(staging / METRICS, out / METRICS)
     services = [name for name in config["report_to"].split(",") if name != "metrics"]
-    base = Path(config["model"]).resolve()
-    kept = {
-        "report_to": ",".join(services) or None,
-        "model": hub_name(base) or str(base),  # a link in the build folder says nothing elsewhere
-    }
+    base = Path(config["model"])
+    if base.is_symlink():  # a link in the build folder says nothing elsewhere
+        base = base.resolve()
+    kept = {"report_to": ",".join(services) or None, "model": hub_name(base) or str(base)}
     write_json(out / "adapter_config.json", config | kept)
     for _, folder in run_folders(staging):
         for service in SERVICES:
