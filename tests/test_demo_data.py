@@ -4,35 +4,28 @@ import ast
 import json
 import re
 from collections import Counter
-from pathlib import Path
-
-import pytest
 
 import make_rows
+from conftest import ROOT
 
-DATA = Path(__file__).resolve().parent.parent / "data"
+DATA = ROOT / "data"
 TOOLS = json.loads((DATA / "tools.json").read_text(encoding="utf-8"))["tools"]
 SUITE = json.loads((DATA / "suite.json").read_text(encoding="utf-8"))
 TRAIN, VALID = (
     [json.loads(line) for line in (DATA / "demo" / name).read_text(encoding="utf-8").splitlines()]
     for name in ("train.jsonl", "valid.jsonl")
 )
-NAMES = {tool["name"] for tool in TOOLS}
+CATEGORIES = {tool["name"]: tool["category"] for tool in TOOLS}
 CALL = re.compile(
     r"<tool_call><function=execute_code>\n<parameter=code>\n(.+)\n</parameter>\n</function></tool_call>",
     re.DOTALL,
 )
-DOMAIN = [
-    "validate_component",
-    "validate_service_registration",
-    "validate_middleware_chain",
-    "check_dependency_graph",
-    "validate_escape_context",
-    "validate_route_pattern",
-    "check_render_tree",
-    "validate_injection_site",
-    "check_di_template_binding",
-]
+CHAIN = ["goto_definition", "read_file", "validate_component", "pytest_run"]
+DOMAIN = (
+    "validate_component validate_service_registration validate_middleware_chain"
+    " check_dependency_graph validate_escape_context validate_route_pattern check_render_tree"
+    " validate_injection_site check_di_template_binding"
+).split()
 
 
 def user(row):
@@ -48,63 +41,51 @@ def code(row):
     return CALL.fullmatch(row["messages"][2]["content"])[1]
 
 
-def calls(row):
-    """The calls of a row's program, in the order they run."""
-    found = [node for node in ast.walk(ast.parse(code(row))) if isinstance(node, ast.Call)]
-    return sorted(found, key=lambda node: (node.lineno, node.col_offset))
-
-
 def tool_calls(row):
-    return [node for node in calls(row) if node.func.id in NAMES]
+    """The calls of tools in a row's program, in the order they run."""
+    found = [node for node in ast.walk(ast.parse(code(row))) if isinstance(node, ast.Call)]
+    found.sort(key=lambda node: (node.lineno, node.col_offset))
+    assert {call.func.id for call in found} <= {*CATEGORIES, "print"}
+    return [call for call in found if call.func.id != "print"]
+
+
+def tools_called(row):
+    return [call.func.id for call in tool_calls(row)]
+
+
+def function(tool):
+    return ast.parse(f"def {tool['signature']}: ...").body[0]
 
 
 def test_tools_are_the_26_in_their_categories():
-    assert len(NAMES) == len(TOOLS) == 26
-    assert Counter(tool["category"] for tool in TOOLS) == {
-        "text_tools": 3,
-        "validation": 3,
-        "lsp": 5,
-        "git": 3,
-        "cst": 3,
-        "domain": 9,
-    }
+    assert len(CATEGORIES) == len(TOOLS) == 26
+    counts = {"text_tools": 3, "validation": 3, "lsp": 5, "git": 3, "cst": 3, "domain": 9}
+    assert Counter(CATEGORIES.values()) == counts
     for tool in TOOLS:
         assert list(tool) == ["name", "category", "signature", "description"]
-        function = ast.parse(f"def {tool['signature']}: ...").body[0]
-        assert function.name == tool["name"]
-        assert function.returns is not None
+        assert function(tool).name == tool["name"]
+        assert function(tool).returns is not None
 
 
-def test_suite_has_27_prompts_with_their_ids_and_categories():
+def test_the_suite_is_the_registered_one():
     counts = {"text": 3, "valid": 3, "lsp": 5, "git": 3, "cst": 3, "dom": 9, "multi": 1}
     ids = [f"{stem}-{n:02}" for stem, count in counts.items() for n in range(1, count + 1)]
+    prompts = {prompt["id"]: prompt for prompt in SUITE["prompts"]}
     assert [prompt["id"] for prompt in SUITE["prompts"]] == ids
-    category = {tool["name"]: tool["category"] for tool in TOOLS}
-    for prompt in SUITE["prompts"]:
-        wanted = "multi_tool" if prompt["multi"] else category[prompt["expected_tool"]]
+    assert len({prompt["prompt"] for prompt in SUITE["prompts"]}) == 27
+    special = {"lsp-05": 2048, "multi-01": 1024}
+    for name, prompt in prompts.items():
+        wanted = "multi_tool" if prompt["multi"] else CATEGORIES[prompt["expected_tool"]]
         assert prompt["category"] == wanted
         assert prompt["keywords"][0] == prompt["expected_tool"]
-    assert len({prompt["prompt"] for prompt in SUITE["prompts"]}) == 27
-
-
-def test_suite_keywords_and_budgets():
-    prompts = {prompt["id"]: prompt for prompt in SUITE["prompts"]}
+        assert prompt["max_tokens"] == special.get(name, 512)
+        assert prompt["multi"] is (name == "multi-01")
     assert prompts["text-01"]["keywords"] == ["read_file", "document_symbols"]
     assert prompts["text-03"]["keywords"] == ["run_command", "ls"]
     assert prompts["cst-02"]["keywords"] == ["cst_rename", "cst_rename_direct"]
-    chain = ["goto_definition", "read_file", "validate_component", "pytest_run"]
-    assert prompts["multi-01"]["keywords"] == chain
+    assert prompts["multi-01"]["keywords"] == CHAIN
     domain = [prompt["keywords"] for prompt in SUITE["prompts"] if prompt["category"] == "domain"]
     assert domain == [[name, f"{name}_direct"] for name in DOMAIN]
-    special = {"lsp-05": 2048, "multi-01": 1024}
-    for name, prompt in prompts.items():
-        assert prompt["max_tokens"] == special.get(name, 512)
-        assert prompt["multi"] is (name == "multi-01")
-
-
-def test_there_are_enough_rows():
-    assert len(TRAIN) >= 400
-    assert len(VALID) >= 40
 
 
 def test_one_system_prompt_everywhere():
@@ -114,34 +95,28 @@ def test_one_system_prompt_everywhere():
         assert row["messages"][0]["content"] == SUITE["system"]
 
 
-@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool["name"])
-def test_each_tool_is_called_often_and_in_both_splits(tool):
-    trained = [row for row in TRAIN if tool["name"] in {c.func.id for c in tool_calls(row)}]
-    assert len(trained) >= 12
-    # Many ways of asking, not one sentence about many files.
-    masked = {make_rows.CODE.sub("code", user(row)) for row in trained}
-    assert len(masked) >= 12
-    assert any(tool["name"] in {c.func.id for c in tool_calls(row)} for row in VALID)
+def test_each_tool_is_called_often_and_in_both_splits():
+    assert len(TRAIN) >= 400 and len(VALID) >= 40
+    for tool in CATEGORIES:
+        trained = [row for row in TRAIN if tool in tools_called(row)]
+        # Many ways of asking, not one sentence about many files.
+        masked = {make_rows.CODE.sub("code", user(row)) for row in trained}
+        assert len(masked) >= 12, tool
+        assert any(tool in tools_called(row) for row in VALID), tool
 
 
 def test_several_dozen_rows_take_several_steps():
-    steps = [len({call.func.id for call in tool_calls(row)}) for row in TRAIN]
+    steps = [len(set(tools_called(row))) for row in TRAIN]
     assert sum(n >= 2 for n in steps) >= 60
     assert sum(n >= 3 for n in steps) >= 25
-    chain = ["goto_definition", "read_file", "validate_component", "pytest_run"]
-    assert sum([call.func.id for call in tool_calls(row)] == chain for row in TRAIN) >= 8
+    assert sum(tools_called(row) == CHAIN for row in TRAIN) >= 8
 
 
-def test_calls_fit_the_signatures():
-    signatures = {
-        tool["name"]: ast.parse(f"def {tool['signature']}: ...").body[0].args for tool in TOOLS
-    }
+def test_calls_fit_the_signatures_and_copy_their_arguments_from_the_request():
+    signatures = {tool["name"]: function(tool).args for tool in TOOLS}
     for row in TRAIN + VALID:
         assert tool_calls(row)
-        for call in calls(row):
-            assert call.func.id in NAMES | {"print"}
-            if call.func.id == "print":
-                continue
+        for call in tool_calls(row):
             wanted = signatures[call.func.id]
             assert not call.keywords
             most, least = len(wanted.args), len(wanted.args) - len(wanted.defaults)
@@ -149,69 +124,49 @@ def test_calls_fit_the_signatures():
             for arg, parameter in zip(call.args, wanted.args, strict=False):
                 if isinstance(arg, ast.Constant):
                     assert type(arg.value).__name__ == parameter.annotation.id, code(row)
+                    assert arg.value == "." or str(arg.value) in user(row), user(row)
                 else:
                     assert isinstance(arg, ast.Name) and arg.id == "path", code(row)
 
 
-def test_arguments_are_copied_from_the_request():
-    for row in TRAIN + VALID:
-        for call in tool_calls(row):
-            for arg in call.args:
-                if isinstance(arg, ast.Constant) and arg.value != ".":
-                    assert str(arg.value) in user(row), user(row)
-
-
 def test_a_variable_is_set_before_it_is_used():
     for row in TRAIN + VALID:
-        known = NAMES | {"print"}
+        known = {*CATEGORIES, "print"}
         for statement in ast.parse(code(row)).body:
             names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
             assert {n.id for n in names if isinstance(n.ctx, ast.Load)} <= known, code(row)
-            known = known | {n.id for n in names if isinstance(n.ctx, ast.Store)}
+            known |= {n.id for n in names if isinstance(n.ctx, ast.Store)}
 
 
-def test_no_prompt_is_repeated():
-    prompts = [request for row in TRAIN + VALID for request in requests(row)]
-    assert len(set(prompts)) == len(prompts)
-
-
-def test_no_row_is_a_near_copy_of_a_suite_prompt():
-    for request in {request for row in TRAIN + VALID for request in requests(row)}:
-        for prompt in SUITE["prompts"]:
-            assert not make_rows.near_copy(request, prompt["prompt"]), request
-
-
-def test_suite_arguments_are_in_no_row():
+def test_the_suite_is_kept_out_of_the_rows_and_no_request_is_repeated():
+    asked = [request for row in TRAIN + VALID for request in requests(row)]
+    assert len(set(asked)) == len(asked)
     rows = "\n".join(user(row) + code(row) for row in TRAIN + VALID)
     for prompt in SUITE["prompts"]:
+        for request in asked:
+            assert not make_rows.near_copy(request, prompt["prompt"]), request
         for named in make_rows.CODE.findall(prompt["prompt"]):
             assert named.strip("`") not in rows
 
 
-@pytest.mark.parametrize("prompt", [prompt["prompt"] for prompt in SUITE["prompts"]])
-def test_near_copy_catches_a_light_edit(prompt):
-    assert make_rows.near_copy(prompt, prompt)
-    assert make_rows.near_copy("Please " + prompt[0].lower() + prompt[1:], prompt)
-    assert make_rows.near_copy(prompt.replace("greenhouse/", "shop/billing/"), prompt)
-    assert make_rows.near_copy(prompt.upper().rstrip("?.") + ", thanks", prompt)
-
-
-def test_near_copy_leaves_other_requests_alone():
+def test_near_copy_catches_a_light_edit_and_leaves_other_requests_alone():
     prompts = {prompt["id"]: prompt["prompt"] for prompt in SUITE["prompts"]}
+    for prompt in prompts.values():
+        assert make_rows.near_copy(prompt, prompt)
+        assert make_rows.near_copy("Please " + prompt[0].lower() + prompt[1:], prompt)
+        assert make_rows.near_copy(prompt.replace("greenhouse/", "shop/billing/"), prompt)
+        assert make_rows.near_copy(prompt.upper().rstrip("?.") + ", thanks", prompt)
     assert not make_rows.near_copy("Lint src/orders/forms.py.", prompts["dom-07"])
     assert not make_rows.near_copy("git log, last 3 entries", prompts["git-03"])
     # The same tool and file, asked for in other words, is what the rows are meant to teach.
     assert not make_rows.near_copy("ruff src/greenhouse/pumps.py", prompts["valid-02"])
 
 
-def test_seed_0_gives_the_committed_bytes(tmp_path):
+def test_only_seed_0_gives_the_committed_bytes(tmp_path):
     assert make_rows.main(["--out", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train.jsonl", "valid.jsonl"]
     for name in ("train.jsonl", "valid.jsonl"):
         assert (tmp_path / name).read_bytes() == (DATA / "demo" / name).read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["train.jsonl", "valid.jsonl"]
-
-
-def test_another_seed_gives_other_rows(tmp_path):
     assert make_rows.main(["--out", str(tmp_path), "--seed", "1"]) == 0
     assert (tmp_path / "train.jsonl").read_bytes() != (DATA / "demo/train.jsonl").read_bytes()
 
@@ -221,6 +176,5 @@ def test_a_broken_input_is_one_line_and_status_2(tmp_path, capsys):
     broken.write_text("{", encoding="utf-8")
     assert make_rows.main(["--out", str(tmp_path / "out"), "--tools", str(broken)]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert str(broken) in error
+    assert error.count("\n") == 1 and str(broken) in error
     assert not (tmp_path / "out").exists()
