@@ -36,18 +36,9 @@ AS_JSON = '<tool_call>\n{"name": "hover", "arguments": {"path": "a"}}\n</tool_ca
 
 def suite_of(ids) -> dict:
     """A suite whose prompts are just their ids."""
-    prompts = [
-        {
-            "id": id,
-            "category": "lsp",
-            "prompt": id,
-            "expected_tool": "hover",
-            "keywords": ["hover"],
-            "multi": False,
-            "max_tokens": 120,
-        }
-        for id in ids
-    ]
+    alike = {"category": "lsp", "expected_tool": "hover", "keywords": ["hover"]}
+    alike |= {"multi": False, "max_tokens": 120}
+    prompts = [{"id": id, "prompt": id, **alike} for id in ids]
     return {"name": "taught", "system": "Use tools.", "prompts": prompts}
 
 
@@ -68,11 +59,8 @@ def teach(folder, answers: dict[str, str]) -> None:
     rows = [start + end for start, end in zip(starts, ends, strict=True)]
     width = max(map(len, rows))
     tokens = mx.array([row + [0] * (width - len(row)) for row in rows])
-    taught = [
-        [float(len(start) <= n < len(row)) for n in range(1, width)]
-        for start, row in zip(starts, rows, strict=True)
-    ]
-    weights = mx.array(taught)
+    pairs = list(zip(starts, rows, strict=True))
+    weights = mx.array([[len(s) <= n < len(row) for n in range(1, width)] for s, row in pairs])
 
     def loss(model):
         losses = nn.losses.cross_entropy(model(tokens[:, :-1]), tokens[:, 1:])
@@ -87,11 +75,8 @@ def teach(folder, answers: dict[str, str]) -> None:
         if value.item() < 0.003:
             break
     assert value.item() < 0.03, "the tiny model has not learned its answers"
-    mx.save_safetensors(
-        str(folder / "model.safetensors"),
-        dict(tree_flatten(model.parameters())),
-        {"format": "mlx"},
-    )
+    learned = dict(tree_flatten(model.parameters()))
+    mx.save_safetensors(str(folder / "model.safetensors"), learned, {"format": "mlx"})
 
 
 def set_parser(folder, parser: str | None) -> None:
@@ -102,11 +87,20 @@ def set_parser(folder, parser: str | None) -> None:
     path.write_text(json.dumps(config | ({"tool_parser_type": parser} if parser else {})))
 
 
+def put_into_cache(model, cache):
+    """Give the hub's cache a copy of `model`, which mlx_lm server lists there as org/decoy."""
+    folder = cache / "models--org--decoy"
+    snapshot = shutil.copytree(model, folder / "snapshots/abc")
+    (snapshot / "model.safetensors.index.json").write_text("{}")  # else it is not listed
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text("abc")
+    return cache
+
+
 @pytest.fixture(scope="session")
 def taught(tiny_model, tmp_path_factory):
     """Folder of the model; its files name no parser, so that json_tools is inferred."""
-    folder = tmp_path_factory.mktemp("taught") / "model"
-    shutil.copytree(tiny_model, folder)
+    folder = shutil.copytree(tiny_model, tmp_path_factory.mktemp("taught") / "model")
     path = folder / "tokenizer_config.json"
     template = (ROOT / "tests/templates/qwen3.jinja").read_text()
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": template}))
@@ -117,7 +111,6 @@ def taught(tiny_model, tmp_path_factory):
 @pytest.fixture(scope="session")
 def served_well(taught, tmp_path_factory):
     """The same model with the parser that keeps its calls, as quantize leaves it."""
-    folder = tmp_path_factory.mktemp("served") / "model"
-    shutil.copytree(taught, folder)
+    folder = shutil.copytree(taught, tmp_path_factory.mktemp("served") / "model")
     set_parser(folder, "qwen3_coder")
     return folder

@@ -1,13 +1,14 @@
 """All of an answer is read, whatever the server makes of it; what cannot be read is said."""
 
-import json
 
 import pytest
 
 from client import check_response, read_answer
 from score import score_answer
+from taught import call
 
 HOVER = {"keywords": ["hover"], "multi": False}
+BY_NAME = '{"name": "execute_code", "arguments": {"code": "x=\'</think>\'; hover(x)"}}'
 
 
 def response(message=None, finish_reason="stop", **changes):
@@ -17,45 +18,29 @@ def response(message=None, finish_reason="stop", **changes):
     return {"choices": [choice], "usage": usage} | changes
 
 
-def with_arguments(arguments):
-    call = {"function": {"name": "execute_code", "arguments": arguments}}
-    return response({"tool_calls": [call]}, "tool_calls")
-
-
-def strict(answer):
-    return score_answer(HOVER, answer["text"], answer["calls"])["strict_score"]
-
-
-@pytest.mark.parametrize("arguments", [{"code": "hover(1)"}, json.dumps({"code": "hover(1)"})])
-def test_arguments_count_as_a_string_or_as_an_object(arguments):
-    answer = read_answer(with_arguments(arguments))
-    assert strict(answer) == 1.0
-    assert "hover(1)" in answer["text"]  # nothing that was said is lost from the result
-
-
-def test_arguments_that_were_cut_off_stay_in_the_text():
-    answer = read_answer(with_arguments('{"code": "hover('))
-    assert strict(answer) == 0.1 and '{\\"code\\": \\"hover(' in answer["text"]
+def calling(arguments, name="execute_code"):
+    return {"tool_calls": [{"function": {"name": name, "arguments": arguments}}]}
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("message", "strict", "said"),
     [
-        '<tool_call>{"name": "execute_code", "arguments": {"code": "x=\'</think>\'; hover(x)"}}'
-        "</tool_call>",
-        "<think>\nhm</think>\n<tool_call><function=execute_code>\n<parameter=code>\nhover(1)\n"
-        "</parameter>\n</function></tool_call>",
+        (calling({"code": "hover(1)"}), 1.0, "hover(1)"),
+        (calling('{"code": "hover(1)"}'), 1.0, "hover(1)"),
+        (calling('{"code": "hover('), 0.1, '{\\"code\\": \\"hover('),  # cut off
+        ({"content": f"<tool_call>{BY_NAME}</tool_call>"}, 1.0, "</think>"),
+        ({"content": f"<think>\nhm</think>\n{call('hover(1)')}"}, 1.0, "hover(1)"),
     ],
 )
-def test_a_closing_think_tag_in_a_call_is_part_of_the_call(text):
-    assert strict(read_answer(response({"content": text}))) == 1.0
+def test_a_call_counts_however_it_comes_and_stays_in_the_text(message, strict, said):
+    answer = read_answer(response(message))
+    assert score_answer(HOVER, answer["text"], answer["calls"])["strict_score"] == strict
+    assert said in answer["text"]
 
 
 def test_half_a_surrogate_pair_does_not_stop_the_run():
-    answer = read_answer(response({"content": "hover \ud800"}))
-    assert answer["text"] == "hover ?"
-    call = {"function": {"name": "hover\ud800", "arguments": '{"path": "\\ud800"}'}}
-    answer = read_answer(response({"tool_calls": [call]}, "tool_calls"))
+    assert read_answer(response({"content": "hover \ud800"}))["text"] == "hover ?"
+    answer = read_answer(response(calling('{"path": "\\ud800"}', "hover\ud800")))
     assert answer["calls"] == [{"name": "hover?", "arguments": {"path": "?"}}]
 
 

@@ -15,33 +15,29 @@ from types import SimpleNamespace
 import pytest
 
 import client
-from client import Endpoint, RequestError, ask
+from client import Endpoint, RequestError, ask, find_model_id
 from conftest import ROOT, clean_environment, wait_for
 from evaluate import find_target, question_of
-from server import ModelServer
-from taught import ANSWERS, set_parser, suite_of
+from server import ModelServer, ServerError
+from taught import ANSWERS, put_into_cache, set_parser, suite_of
 
 WITHOUT_CUT = [id for id in ANSWERS if id != "cut"]  # which another server would swallow
+MANY = [*ANSWERS, *(f"more {n}" for n in range(8))]
 UNEQUAL = ("seconds", "attempts")  # what two equal evaluations differ in
 
 
-def write_suite(folder, ids=ANSWERS):
-    path = folder / "suite.json"
-    path.write_text(json.dumps(suite_of(ids)))
-    return path
-
-
-def command(folder, *arguments, suite=None):
-    suite = suite or write_suite(folder)
+def command(folder, *arguments, ids=ANSWERS):
+    suite = folder / "suite.json"
+    suite.write_text(json.dumps(suite_of(ids)))
     program = [ROOT / "bin/python", ROOT / "py/evaluate.py", "--suite", suite]
     program += ["--targets", ROOT / "data/baseline.json", "--tools", ROOT / "data/tools.json"]
     program += ["--out", folder / "eval.json", "--server-log", folder / "server.log"]
     return list(map(str, [*program, *arguments]))
 
 
-def evaluate(folder, *arguments, suite=None, **environment):
+def evaluate(folder, *arguments, ids=ANSWERS, **environment):
     run = subprocess.run(
-        command(folder, *arguments, suite=suite),
+        command(folder, *arguments, ids=ids),
         env=clean_environment() | environment,
         capture_output=True,
         text=True,
@@ -51,10 +47,10 @@ def evaluate(folder, *arguments, suite=None, **environment):
     return run
 
 
-def start_and_wait(folder, answers: int, *arguments, suite):
+def start_and_wait(folder, answers: int, *arguments, ids):
     """Start an evaluation; returns its process as soon as it has kept so many answers."""
     process = subprocess.Popen(
-        command(folder, *arguments, suite=suite),
+        command(folder, *arguments, "--concurrency", 1, ids=ids),
         env=clean_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -77,10 +73,9 @@ def result_of(folder, name="eval.json") -> dict:
 
 
 def essence(result: dict) -> dict:
-    """eval.json without what two equal evaluations may differ in: times, and who was asked."""
+    """eval.json without what two equal evaluations may differ in."""
     prompts = [{k: v for k, v in p.items() if k not in UNEQUAL} for p in result["prompts"]]
-    rest = {k: v for k, v in result.items() if k not in (*UNEQUAL, "model", "server", "settings")}
-    return rest | {"prompts": prompts}
+    return {k: v for k, v in result.items() if k not in UNEQUAL} | {"prompts": prompts}
 
 
 def servers_of(model) -> list[int]:
@@ -90,48 +85,32 @@ def servers_of(model) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(served_well, tmp_path_factory):
-    """Folder of an evaluation, one request at a time, to which nothing happens."""
+def undisturbed(served_well, tiny_model, tmp_path_factory):
+    """Folder of an evaluation, one request at a time, which must ask neither decoy nor proxy."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    suite = write_suite(folder, [*ANSWERS, *(f"more {n}" for n in range(8))])
-    run = evaluate(folder, "--model", served_well, "--concurrency", 1, suite=suite)
+    environment = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
+    environment |= {"HF_HUB_CACHE": str(put_into_cache(tiny_model, folder / "cache"))}
+    run = evaluate(folder, "--model", served_well, "--concurrency", 1, ids=MANY, **environment)
     assert run.returncode == 0, run.stderr
     return folder
 
 
-def test_each_answer_gets_its_score(undisturbed):
+def test_each_answer_of_the_model_that_was_built_gets_its_score(undisturbed, served_well):
     result = result_of(undisturbed)
     for prompt in result["prompts"][: len(ANSWERS)]:
         text, score, strict = ANSWERS[prompt["id"]]
         assert (prompt["text"], prompt["score"], prompt["strict_score"]) == (text, score, strict)
         assert prompt["invented"] == (["hoover"] if prompt["id"] == "wrong" else [])
     assert result["invented_calls"] == sum(len(p["invented"]) for p in result["prompts"]) > 0
-
-
-def test_only_the_model_that_was_built_is_asked(undisturbed, served_well, tiny_model, tmp_path):
-    """Neither a decoy in the hub's cache, which would be listed first, nor a proxy is asked."""
-    decoy = tmp_path / "cache/models--org--decoy"
-    (decoy / "snapshots").mkdir(parents=True)
-    (decoy / "snapshots/abc").symlink_to(tiny_model)
-    (decoy / "refs").mkdir()
-    (decoy / "refs/main").write_text("abc")
-    environment = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
-    environment |= {"HF_HUB_CACHE": str(tmp_path / "cache")}
-    arguments = ("--model", served_well, "--concurrency", 1)
-    run = evaluate(tmp_path, *arguments, suite=undisturbed / "suite.json", **environment)
-    assert run.returncode == 0, run.stderr
-    assert essence(result_of(tmp_path)) == essence(result_of(undisturbed))
-    assert result_of(tmp_path)["model"]["served_id"] == str(served_well.resolve())
-    assert "decoy" not in (tmp_path / "server.log").read_text()
+    assert result["model"]["served_id"] == str(served_well.resolve())
+    assert "decoy" not in (undisturbed / "server.log").read_text()
 
 
 def test_a_dropped_call_stops_the_run_and_names_the_parser(taught, tmp_path):
     run = evaluate(tmp_path, "--model", taught)
-    assert run.returncode == 1
-    assert 'parser (json_tools) dropped 1 tool call(s); set "tool_parser_type": "qwen3_coder"' in (
-        run.stderr
-    )
-    assert not (tmp_path / "eval.json").exists()
+    assert run.returncode == 1 and not (tmp_path / "eval.json").exists()
+    said = 'parser (json_tools) dropped 1 tool call(s); set "tool_parser_type": "qwen3_coder"'
+    assert said in run.stderr
 
 
 def test_a_prompt_that_the_server_formats_in_another_way_stops_the_run(served_well, tmp_path):
@@ -146,8 +125,7 @@ def test_a_prompt_that_the_server_formats_in_another_way_stops_the_run(served_we
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_evaluation_asks_only_the_rest(undisturbed, served_well, tmp_path, signum):
-    arguments = ("--model", served_well, "--concurrency", 1)
-    process = start_and_wait(tmp_path, 2, *arguments, suite=undisturbed / "suite.json")
+    process = start_and_wait(tmp_path, 2, "--model", served_well, ids=MANY)
     process.send_signal(signum)
     _, error = process.communicate(timeout=60)
     assert process.returncode != 0 and "Traceback" not in error
@@ -156,16 +134,15 @@ def test_an_interrupted_evaluation_asks_only_the_rest(undisturbed, served_well, 
     before = len(kept(tmp_path))
     with (tmp_path / "answers.jsonl").open("a") as stream:
         stream.write('{"question": "cut off in the mid')
-    run = evaluate(tmp_path, *arguments, suite=undisturbed / "suite.json")
+    run = evaluate(tmp_path, "--model", served_well, "--concurrency", 1, ids=MANY)
     assert run.returncode == 0, run.stderr
     assert f"{before} of 14 prompts are answered already" in run.stdout and before < 14
     assert len(kept(tmp_path)) == 14
     assert essence(result_of(tmp_path)) == essence(result_of(undisturbed))
 
 
-def test_a_server_that_crashes_is_said_and_its_answers_are_kept(undisturbed, served_well, tmp_path):
-    arguments = ("--model", served_well, "--concurrency", 1)
-    process = start_and_wait(tmp_path, 2, *arguments, suite=undisturbed / "suite.json")
+def test_a_server_that_crashes_is_said_and_its_answers_are_kept(served_well, tmp_path):
+    process = start_and_wait(tmp_path, 2, "--model", served_well, ids=MANY)
     for pid in servers_of(served_well):
         os.kill(pid, signal.SIGKILL)
     _, error = process.communicate(timeout=60)
@@ -176,8 +153,7 @@ def test_a_server_that_crashes_is_said_and_its_answers_are_kept(undisturbed, ser
 
 def test_only_what_is_new_is_asked(served_well, tmp_path):
     def answered_already(*arguments, ids):
-        suite = write_suite(tmp_path, ids)
-        run = evaluate(tmp_path, "--model", served_well, *arguments, suite=suite)
+        run = evaluate(tmp_path, "--model", served_well, *arguments, ids=ids)
         assert run.returncode == 0, run.stderr
         first = run.stdout.splitlines()[0]
         return int(first.split()[0]) if first.endswith("answered already") else 0
@@ -185,9 +161,8 @@ def test_only_what_is_new_is_asked(served_well, tmp_path):
     assert answered_already(ids=["right", "prose"]) == 0
     assert answered_already(ids=["nothing", "prose", "right"]) == 2
     (tmp_path / "server.log").unlink()
-    assert answered_already(ids=["right", "nothing"]) == 2
-    assert not (tmp_path / "server.log").exists()  # nothing was asked, so no server was started
     assert answered_already("--seed", 5, ids=["right", "nothing"]) == 2  # nothing is drawn
+    assert not (tmp_path / "server.log").exists()  # nothing was asked, so no server was started
 
 
 def test_an_answer_counts_for_no_other_question(served_well, tmp_path):
@@ -214,65 +189,64 @@ def test_an_answer_counts_for_no_other_question(served_well, tmp_path):
     assert question() == questions[-1]
 
 
+FAULTS = {  # status, body, headers
+    "500": (500, b"out of order", {}),
+    "400": (400, b"out of order", {}),
+    "redirect": (302, b"", {"Location": "/v1/chat/completions"}),
+    "garbage": (200, b"\x00\xff garbage", {}),
+    "no choices": (200, b'{"choices": []}', {}),
+    "cut": (200, b'{"choices": [', {"Content-Length": "1000"}),
+    "drip": (200, b"", {"Content-Length": "1000"}),
+}
+
+
 @contextmanager
 def proxy(upstream: str, faults: dict[int, str], listed=None):
     """A server that passes requests on to `upstream`; the n-th completion suffers faults[n].
 
-    faults[-1] is suffered by all others. Yields its URL, and a list of the requests so far.
+    faults[-1] is suffered by all others. Yields its URL, and a list of the keys that came so far,
+    one for each completion.
     """
     lock, log = threading.Lock(), []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def answer(self, status, body, length=None, **headers):
+        def answer(self, status, body, headers):
             self.send_response(status)
-            self.send_header("Content-Length", str(length or len(body)))
-            for name, value in headers.items():
+            for name, value in ({"Content-Length": str(len(body))} | headers).items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
+        def forward(self, body=None):
+            headers = {"Content-Type": "application/json"}
+            request = urllib.request.Request(upstream + self.path, body, headers)
+            with urllib.request.urlopen(request) as response:
+                self.answer(200, response.read(), {})
+
         def do_GET(self):
-            if listed is not None:
-                self.answer(200, json.dumps({"data": [{"id": id} for id in listed]}).encode())
-                return
-            with urllib.request.urlopen(upstream + self.path) as response:
-                self.answer(200, response.read())
+            if listed is None:
+                self.forward()
+            else:
+                self.answer(200, json.dumps({"data": [{"id": id} for id in listed]}).encode(), {})
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with lock:
                 fault = faults.get(len(log), faults.get(-1))
-                log.append((dict(self.headers), json.loads(body)))
+                log.append(self.headers["Authorization"])
+            if not fault:
+                self.forward(body)
+                return
+            self.close_connection = True
             if fault == "hang":
                 time.sleep(4)  # longer than the client's patience in these tests
-            elif fault == "drip":
-                self.send_response(200)
-                self.end_headers()
-                self.close_connection = True
-                for _ in range(40):  # a space now and then: each comes in time, the whole does not
-                    self.wfile.write(b" ")
-                    time.sleep(0.2)
-            elif fault == "reset":
-                self.connection.close()
-            elif fault in ("500", "400"):
-                self.answer(int(fault), b"out of order")
-            elif fault == "redirect":
-                self.answer(302, b"", Location=f"{upstream}{self.path}")
-            elif fault == "garbage":
-                self.answer(200, b"\x00\xff garbage")
-            elif fault == "empty":
-                self.answer(200, b'{"choices": []}')
-            elif fault == "cut":
-                self.answer(200, b'{"choices": [', length=1000)
-                self.close_connection = True
-            else:
-                request = urllib.request.Request(
-                    upstream + self.path, body, {"Content-Type": "application/json"}
-                )
-                with urllib.request.urlopen(request) as response:
-                    self.answer(200, response.read())
+            if fault in FAULTS:
+                self.answer(*FAULTS[fault])
+            for _ in range(40 * (fault == "drip")):
+                self.wfile.write(b" ")  # each comes in time, the whole does not
+                time.sleep(0.2)
 
         def log_message(self, *_):
             pass
@@ -297,51 +271,44 @@ def running(served_well, tmp_path_factory):
 
 def test_a_running_server_is_scored_alike_and_not_remembered(undisturbed, running, tmp_path):
     ours = {p["id"]: p for p in result_of(undisturbed)["prompts"]}
-    (tmp_path / "answers.jsonl").write_text((undisturbed / "answers.jsonl").read_text())
-    suite = write_suite(tmp_path, WITHOUT_CUT)
-    assert evaluate(tmp_path, "--url", running, suite=suite).returncode == 0
-    for prompt in result_of(tmp_path)["prompts"]:
+    shutil.copy(undisturbed / "answers.jsonl", tmp_path)
+    assert evaluate(tmp_path, "--url", running, ids=WITHOUT_CUT).returncode == 0
+    expected = result_of(tmp_path)
+    for prompt in expected["prompts"]:
         for key in ("score", "strict_score", "format", "tools_called", "invented"):
             assert prompt[key] == ours[prompt["id"]][key], prompt["id"]
     assert kept(tmp_path) == kept(undisturbed)  # its weights are not known
-    assert result_of(tmp_path)["model"]["weights_sha256"] is None
+    assert expected["model"]["weights_sha256"] is None
+    # the same again, with faults on the way
+    faults = dict(enumerate(["500", "hang", "garbage", "", "reset", "cut", "no choices"]))
+    with proxy(running, faults) as (url, log):
+        run = evaluate(tmp_path, "--url", url, "--timeout", 3, ids=WITHOUT_CUT)
+    assert run.returncode == 0, run.stderr
+    result = result_of(tmp_path)
+    assert sum(p["attempts"] for p in result["prompts"]) == len(log) == 5 + 6
+    assert essence(result) == essence(expected) | {"model": result["model"]}
 
 
 def test_a_call_that_a_running_server_swallows_stops_the_run(running, tmp_path):
-    run = evaluate(tmp_path, "--url", running, suite=write_suite(tmp_path, ["cut"]))
+    run = evaluate(tmp_path, "--url", running, ids=["cut"])
     assert run.returncode == 1
     assert "ended an answer with a tool call that it does not return" in run.stderr
 
 
-def test_faults_on_the_way_change_nothing(running, tmp_path):
-    suite = write_suite(tmp_path, WITHOUT_CUT)
-    assert evaluate(tmp_path, "--url", running, suite=suite).returncode == 0
-    expected = essence(result_of(tmp_path))
-    faults = dict(enumerate(["500", "hang", "garbage", "", "reset", "cut", "empty"]))
-    with proxy(running, faults) as (url, log):
-        run = evaluate(tmp_path, "--url", url, "--timeout", 3, "--concurrency", 4, suite=suite)
-    assert run.returncode == 0, run.stderr
-    result = result_of(tmp_path)
-    assert essence(result) == expected
-    assert sum(p["attempts"] for p in result["prompts"]) == len(log) == 5 + 6
-
-
 def test_a_prompt_without_an_answer_is_an_error_and_no_zero(running, tmp_path):
-    suite = write_suite(tmp_path, WITHOUT_CUT)
     (tmp_path / "eval.json").write_text("the last whole result")
     with proxy(running, {0: "400"}) as (url, _):
-        run = evaluate(tmp_path, "--url", url, "--concurrency", 1, suite=suite)
+        run = evaluate(tmp_path, "--url", url, "--concurrency", 1, ids=WITHOUT_CUT)
         assert run.returncode == 1
-        assert run.stderr == (
-            "evaluate: 1 prompts have no answer; asked again, only they are asked\n"
-        )
+        said = "evaluate: 1 prompts have no answer; asked again, only they are asked\n"
+        assert run.stderr == said
         assert (tmp_path / "eval.json").read_text() == "the last whole result"
         result = result_of(tmp_path, "eval.incomplete.json")
         first, *others = result["prompts"]
         assert first["score"] is None and first["error"] == "HTTP 400: out of order"
         assert (result["verdict"], result["errors"]) == ("incomplete", 1)
         assert result["overall"] == pytest.approx(sum(p["score"] for p in others) / 4)
-        again = evaluate(tmp_path, "--url", url, "--concurrency", 1, suite=suite)
+        again = evaluate(tmp_path, "--url", url, "--concurrency", 1, ids=WITHOUT_CUT)
         assert again.returncode == 0 and "4 of 5 prompts are answered already" in again.stdout
     assert result_of(tmp_path)["verdict"] == "fail" and len(result_of(tmp_path)["prompts"]) == 5
     assert not (tmp_path / "eval.incomplete.json").exists() and kept(tmp_path) == []
@@ -350,22 +317,21 @@ def test_a_prompt_without_an_answer_is_an_error_and_no_zero(running, tmp_path):
 def test_answers_of_another_model_behind_the_same_address_are_not_used(
     running, served_well, tmp_path
 ):
-    suite = write_suite(tmp_path, ["right", "prose"])
     arguments = ("--concurrency", 1, "--served-model")
-    one = str(served_well.resolve())
+    one, ids = str(served_well.resolve()), ["right", "prose"]
     with proxy(running, {0: "", -1: "400"}, listed=[one, "two"]) as (url, _):
-        run = evaluate(tmp_path, "--url", url, *arguments, one, suite=suite)
+        run = evaluate(tmp_path, "--url", url, *arguments, one, ids=ids)
         assert run.returncode == 1 and len(kept(tmp_path)) == 1
-        run = evaluate(tmp_path, "--url", url, *arguments, "two", suite=suite)
+        run = evaluate(tmp_path, "--url", url, *arguments, "two", ids=ids)
         assert run.returncode == 1 and "answered already" not in run.stdout
 
 
 def test_a_key_goes_into_the_header_and_nowhere_else(running, tmp_path):
     with proxy(running, {}) as (url, log):
-        suite = write_suite(tmp_path, ["right", "prose"])
-        run = evaluate(tmp_path, "--url", f"{url}/v1", suite=suite, EVAL_API_KEY="sesame")
+        ids = ["right", "prose"]
+        run = evaluate(tmp_path, "--url", f"{url}/v1", ids=ids, EVAL_API_KEY="sesame")
     assert run.returncode == 0, run.stderr
-    assert [headers["Authorization"] for headers, _ in log] == ["Bearer sesame"] * 2
+    assert log == ["Bearer sesame"] * 2
     written = "".join(path.read_text() for path in tmp_path.iterdir() if path.is_file())
     assert "sesame" not in written + run.stdout + run.stderr
 
@@ -378,27 +344,29 @@ def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(tmp_path, key):
 
 
 def test_a_redirect_is_not_followed(running, tmp_path):
-    suite = write_suite(tmp_path, ["right"])
     with proxy(running, {0: "redirect"}) as (url, log):
-        run = evaluate(tmp_path, "--url", url, suite=suite, EVAL_API_KEY="sesame")
+        run = evaluate(tmp_path, "--url", url, ids=["right"])
     assert run.returncode == 1 and "right      no answer: HTTP 302" in run.stdout
     assert len(log) == 1
 
 
-def test_a_body_that_drips_is_given_up(running, monkeypatch):
+@pytest.mark.parametrize(
+    ("fault", "said"), [("drip", "not whole after 0.5 s"), ("500", "of order")]
+)
+def test_a_request_is_given_up_after_a_bounded_time_and_number(running, monkeypatch, fault, said):
     monkeypatch.setattr(client, "RETRY_WAITS", (0,))
-    with proxy(running, {-1: "drip"}) as (url, log):
-        started = time.monotonic()
-        with pytest.raises(RequestError, match="not whole after 0.5 s"):
-            ask(Endpoint(url), {}, timeout=0.5)
+    started = time.monotonic()
+    with (
+        proxy(running, {-1: fault}) as (url, log),
+        pytest.raises(RequestError, match=f"no answer after 2 attempts .*{said}"),
+    ):
+        ask(Endpoint(url), {}, timeout=0.5)
     assert time.monotonic() - started < 4 and len(log) == 2
 
 
 def test_an_interrupted_evaluation_of_a_silent_server_ends_at_once(running, tmp_path):
-    suite = write_suite(tmp_path, ["right", "prose"])
     with proxy(running, {0: "", -1: "hang"}) as (url, log):
-        arguments = ("--url", url, "--concurrency", 1)
-        process = start_and_wait(tmp_path, 1, *arguments, suite=suite)
+        process = start_and_wait(tmp_path, 1, "--url", url, ids=["right", "prose"])
         wait_for(lambda: len(log) == 2)
         process.send_signal(signal.SIGINT)
         started = time.monotonic()
@@ -413,6 +381,8 @@ def test_a_choice_of_models_is_refused_and_listed(running, tmp_path):
         assert run.returncode == 1 and "lists 2 models; name one of: one, two" in run.stderr
         run = evaluate(tmp_path, "--url", url, "--served-model", "three")
         assert "does not list EVAL_MODEL=three; name one of: one, two" in run.stderr
+        with pytest.raises(ServerError, match="refusing to evaluate another model"):
+            find_model_id(url, tmp_path)  # our own server must list the path
         assert log == []
 
 

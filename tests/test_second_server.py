@@ -2,12 +2,11 @@
 
 import json
 import subprocess
-import time
 
 import httpx2
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, wait_for
 from embedded_model import find_gguf
 from server import choose_port, get_json
 
@@ -33,14 +32,15 @@ def llama_cpp(tmp_path_factory):
         stdout=log.open("wb"),
         stderr=subprocess.STDOUT,
     )
-    deadline = time.monotonic() + 60
-    while True:
+
+    def is_up() -> bool:
+        assert process.poll() is None, log.read_text()[-2000:]
         try:
-            get_json(f"{url}/health")
-            break
+            return bool(get_json(f"{url}/health"))
         except httpx2.HTTPError:
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
-            time.sleep(0.05)
+            return False
+
+    wait_for(is_up)
     yield url
     process.stdin.close()
     process.kill()
@@ -56,9 +56,8 @@ def test_another_kind_of_server_is_evaluated_with_the_same_scorer(
     assert run.returncode == 0, run.stdout + run.stderr
     assert not (tmp_path / "build/adapters").exists()  # nothing is trained for it
     result = json.loads((tmp_path / "build/eval.json").read_text())
-    assert result["model"]["path"] == llama_cpp
+    assert result["model"]["path"] == llama_cpp and result["server"]["kind"] == "openai"
     assert result["model"]["served_id"].endswith(".gguf")
-    assert result["server"]["kind"] == "openai"
     assert [p["id"] for p in result["prompts"]] == ["text-01", "text-02", "text-03", "multi-01"]
     for prompt in result["prompts"]:
         assert prompt["text"] and 0 < prompt["completion_tokens"] <= 12

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stats import judge, score_interval, summarize
+from stats import score_interval, summarize
 
 TARGETS = {"overall": 0.8, "categories": {"git": 0.9, "lsp": 0.5}}
 
@@ -28,14 +28,8 @@ def scored(**categories):
 )
 def test_the_verdict_is_the_registered_one(prompts, verdict):
     assert summarize(prompts, TARGETS)["verdict"] == verdict
-
-
-def test_the_verdict_and_the_table_judge_the_same_number():
-    """2 of 3 meets a target of 0.6667, which is how eval.json writes 2 of 3."""
-    targets = {"overall": 0.6667, "categories": {"git": 0.6667}}
-    totals = summarize(scored(git=[1, 1, 0]), targets)
-    assert judge(totals["categories"]["git"]["score"], 0.6667) == "pass"
-    assert totals["verdict"] == "pass"
+    rounded = {"overall": 0.6667, "categories": {"git": 0.6667}}  # so eval.json writes 2 of 3
+    assert summarize(scored(git=[1, 1, 0]), rounded)["verdict"] == "pass"
 
 
 def test_a_prompt_without_an_answer_counts_nowhere_but_in_n_and_errors():
@@ -45,9 +39,7 @@ def test_a_prompt_without_an_answer_counts_nowhere_but_in_n_and_errors():
     assert (summary["overall"], summary["errors"]) == (1, 2)
     nothing = summarize(scored(git=[None]), TARGETS)
     assert nothing["overall"] is nothing["ci95"] is None
-
-
-def test_invented_names_are_counted():
+    # nor do its invented names
     prompts = scored(git=[1, 0], lsp=[None])
     assert "invented_calls" not in summarize(prompts, TARGETS)  # nobody has looked for them
     prompts[0]["invented"], prompts[1]["invented"] = ["git_statuses", "git_logs"], []
