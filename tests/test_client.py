@@ -1,6 +1,5 @@
 """All of an answer is read, whatever the server makes of it; what cannot be read is said."""
 
-
 import pytest
 
 from client import check_response, read_answer

@@ -23,40 +23,39 @@ from taught import ANSWERS, put_into_cache, set_parser, suite_of
 
 WITHOUT_CUT = [id for id in ANSWERS if id != "cut"]  # which another server would swallow
 MANY = [*ANSWERS, *(f"more {n}" for n in range(8))]
-UNEQUAL = ("seconds", "attempts")  # what two equal evaluations differ in
 
 
-def command(folder, *arguments, ids=ANSWERS):
+def start(folder, *arguments, ids=ANSWERS, **environment) -> subprocess.Popen:
+    """Start an evaluation whose files are in `folder`."""
     suite = folder / "suite.json"
     suite.write_text(json.dumps(suite_of(ids)))
     program = [ROOT / "bin/python", ROOT / "py/evaluate.py", "--suite", suite]
     program += ["--targets", ROOT / "data/baseline.json", "--tools", ROOT / "data/tools.json"]
     program += ["--out", folder / "eval.json", "--server-log", folder / "server.log"]
-    return list(map(str, [*program, *arguments]))
-
-
-def evaluate(folder, *arguments, ids=ANSWERS, **environment):
-    run = subprocess.run(
-        command(folder, *arguments, ids=ids),
+    return subprocess.Popen(
+        list(map(str, [*program, *arguments])),
         env=clean_environment() | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "Traceback" not in run.stderr and len(run.stderr.splitlines()) <= 1, run.stderr
-    return run
-
-
-def start_and_wait(folder, answers: int, *arguments, ids):
-    """Start an evaluation; returns its process as soon as it has kept so many answers."""
-    process = subprocess.Popen(
-        command(folder, *arguments, "--concurrency", 1, ids=ids),
-        env=clean_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+
+
+def finish(process) -> SimpleNamespace:
+    """Exit status and output of an evaluation, when it has ended."""
+    output, error = process.communicate(timeout=120)
+    assert "Traceback" not in error and len(error.splitlines()) <= 1, error
+    return SimpleNamespace(returncode=process.returncode, stdout=output, stderr=error)
+
+
+def evaluate(*arguments, **options) -> SimpleNamespace:
+    return finish(start(*arguments, **options))
+
+
+def start_and_wait(folder, answers: int, *arguments, ids):
+    """Start an evaluation; returns its process as soon as it has kept so many answers."""
+    process = start(folder, *arguments, "--concurrency", 1, ids=ids)
     wait_for(lambda: process.poll() is not None or len(kept(folder)) >= answers)
     assert process.poll() is None, process.stderr.read()
     return process
@@ -73,9 +72,9 @@ def result_of(folder, name="eval.json") -> dict:
 
 
 def essence(result: dict) -> dict:
-    """eval.json without what two equal evaluations may differ in."""
-    prompts = [{k: v for k, v in p.items() if k not in UNEQUAL} for p in result["prompts"]]
-    return {k: v for k, v in result.items() if k not in UNEQUAL} | {"prompts": prompts}
+    """eval.json without what two equal evaluations may differ in: how long, how often asked."""
+    prompts = [entry | {"seconds": 0, "attempts": 0} for entry in result["prompts"]]
+    return result | {"prompts": prompts, "seconds": 0}
 
 
 def servers_of(model) -> list[int]:
@@ -123,32 +122,30 @@ def test_a_prompt_that_the_server_formats_in_another_way_stops_the_run(served_we
     assert not (tmp_path / "eval.json").exists()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_evaluation_asks_only_the_rest(undisturbed, served_well, tmp_path, signum):
+@pytest.mark.parametrize(
+    ("signum", "to_server"),
+    [(signal.SIGINT, False), (signal.SIGKILL, False), (signal.SIGKILL, True)],
+)
+def test_an_interrupted_evaluation_asks_only_the_rest(
+    undisturbed, served_well, tmp_path, signum, to_server
+):
     process = start_and_wait(tmp_path, 2, "--model", served_well, ids=MANY)
-    process.send_signal(signum)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode != 0 and "Traceback" not in error
-    assert not (tmp_path / "eval.json").exists()
+    for pid in servers_of(served_well) if to_server else [process.pid]:
+        os.kill(pid, signum)
+    run = finish(process)
+    assert run.returncode != 0 and not (tmp_path / "eval.json").exists()
+    if to_server:
+        assert run.returncode == 1
+        assert run.stderr.startswith("evaluate: the server crashed; see the end of")
     wait_for(lambda: not servers_of(served_well))
     before = len(kept(tmp_path))
     with (tmp_path / "answers.jsonl").open("a") as stream:
         stream.write('{"question": "cut off in the mid')
     run = evaluate(tmp_path, "--model", served_well, "--concurrency", 1, ids=MANY)
     assert run.returncode == 0, run.stderr
-    assert f"{before} of 14 prompts are answered already" in run.stdout and before < 14
+    assert f"{before} of 14 prompts are answered already" in run.stdout and 2 <= before < 14
     assert len(kept(tmp_path)) == 14
     assert essence(result_of(tmp_path)) == essence(result_of(undisturbed))
-
-
-def test_a_server_that_crashes_is_said_and_its_answers_are_kept(served_well, tmp_path):
-    process = start_and_wait(tmp_path, 2, "--model", served_well, ids=MANY)
-    for pid in servers_of(served_well):
-        os.kill(pid, signal.SIGKILL)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert error.startswith("evaluate: the server crashed; see the end of")
-    assert len(error.splitlines()) == 1 and len(kept(tmp_path)) >= 2
 
 
 def test_only_what_is_new_is_asked(served_well, tmp_path):
@@ -370,9 +367,9 @@ def test_an_interrupted_evaluation_of_a_silent_server_ends_at_once(running, tmp_
         wait_for(lambda: len(log) == 2)
         process.send_signal(signal.SIGINT)
         started = time.monotonic()
-        _, error = process.communicate(timeout=30)
+        run = finish(process)
     assert time.monotonic() - started < 2
-    assert process.returncode == 130 and "the answers so far are kept" in error
+    assert run.returncode == 130 and "the answers so far are kept" in run.stderr
 
 
 def test_a_choice_of_models_is_refused_and_listed(running, tmp_path):
