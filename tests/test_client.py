@@ -4,6 +4,7 @@ import pytest
 
 from client import check_response, read_answer
 from score import score_answer
+from server import ServerError
 from taught import call
 
 HOVER = {"keywords": ["hover"], "multi": False}
@@ -35,6 +36,11 @@ def test_a_call_counts_however_it_comes_and_stays_in_the_text(message, strict, s
     answer = read_answer(response(message))
     assert score_answer(HOVER, answer["text"], answer["calls"])["strict_score"] == strict
     assert said in answer["text"]
+
+
+def test_a_call_that_another_server_swallows_stops_the_run():
+    with pytest.raises(ServerError, match="with a tool call that it does not return"):
+        read_answer(response({"content": "Let me see."}, "tool_calls"))
 
 
 def test_half_a_surrogate_pair_does_not_stop_the_run():

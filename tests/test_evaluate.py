@@ -286,12 +286,6 @@ def test_a_running_server_is_scored_alike_and_not_remembered(undisturbed, runnin
     assert essence(result) == essence(expected) | {"model": result["model"]}
 
 
-def test_a_call_that_a_running_server_swallows_stops_the_run(running, tmp_path):
-    run = evaluate(tmp_path, "--url", running, ids=["cut"])
-    assert run.returncode == 1
-    assert "ended an answer with a tool call that it does not return" in run.stderr
-
-
 def test_a_prompt_without_an_answer_is_an_error_and_no_zero(running, tmp_path):
     (tmp_path / "eval.json").write_text("the last whole result")
     with proxy(running, {0: "400"}) as (url, _):
