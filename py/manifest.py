@@ -22,6 +22,14 @@ from settings import add_config, load_settings
 
 MODELS = ("adapters", "fused", "q5", "q5-float32")
 RESULTS = ("ladder.json", "eval.json", "eval_base.json", "compare.md")
+TRAINED_WITH = ("iters", "batch_size", "learning_rate", "num_layers", "seed", "data")
+# Settings of a training. They say nothing of adapters that were trained elsewhere.
+TRAINING_KEYS = (
+    "FINE_TUNE_TYPE NUM_LAYERS COVERAGE TRAINABLE LORA_RANK LORA_SCALE LORA_DROPOUT ITERS EPOCHS"
+    " BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT"
+    " MAX_SEQ_LENGTH EXPAND_TURNS STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE"
+    " MIN_DELTA KEEP_CHECKPOINTS SEED"
+).split()
 INPUTS = ("SUITE", "TOOLS", "SPECIAL_TOKENS", "CHECKSUMS", "TARGETS", "BASELINE")
 
 
@@ -54,23 +62,45 @@ def git_state() -> dict | None:
         return None
 
 
-def step_times(build: Path) -> dict:
-    """Output -> seconds that its command took when it last ran."""
+def step_times(build: Path, machine: str = "") -> dict[str, float]:
+    """Output -> seconds that its command took when it last ran, on `machine` if one is named."""
     log = build / "logs/times.jsonl"
     times = {}
     for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was cut off
             entry = json.loads(line)
-            times[entry["output"]] = entry["seconds"]
+            if machine in ("", entry["machine"]):
+                times[entry["output"]] = entry["seconds"]
     return times
+
+
+def training_of(adapters: Path) -> dict:
+    """What trained the adapters: their own files know, the config may be of another run.
+
+    `adopted` is the folder that make adopt took them from; None for a training of this build.
+    """
+    config = read_json(adapters / "adapter_config.json")
+    training = adapters / "training.json"
+    adopted = read_json(training).get("adopted") if training.is_file() else None
+    return {
+        "fine_tune_type": config.get("fine_tune_type", "lora"),
+        **{key: config.get(key) for key in TRAINED_WITH},
+        "adopted": adopted,
+    }
 
 
 def make_manifest(settings: dict, build: Path) -> dict:
     """The manifest of what is in `build` now."""
+    adapters = build / "adapters"
+    training = training_of(adapters) if adapters.is_dir() else None
+    config = settings
+    if training and training["adopted"]:
+        config = {key: value for key, value in settings.items() if key not in TRAINING_KEYS}
     return {
         "schema": 1,
         "experiment": settings["EXPERIMENT"],
-        "config": settings,
+        "config": config,
+        "training": training,
         "git": git_state(),
         "packages": {
             name: metadata.version(name) for name in ("mlx", "mlx-lm", "transformers", "tokenizers")

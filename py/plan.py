@@ -6,8 +6,6 @@ Reads from standard input the outputs that make would make, one a line.
 """
 
 import argparse
-import contextlib
-import json
 import platform
 import sys
 from pathlib import Path
@@ -22,6 +20,7 @@ from checks.plan import (
 from checks.settings import check_layers, check_settings, declared
 from expand_turns import training_rows
 from files import read_json
+from manifest import step_times
 from models import local_model
 from settings import add_config, load_settings, number
 from shapes import model_facts
@@ -31,19 +30,6 @@ SHAPES = Path(__file__).resolve().parent.parent / "data/shapes"
 
 # What the steps make in BUILD, in their order.
 OUTPUTS = "preflight.ok data adapters fused q5 q5-float32 ladder.json eval.json eval_base.json"
-
-
-def last_times(path: Path) -> dict[str, float]:
-    """Output -> seconds of its last command on this machine, from logs/times.jsonl."""
-    if not path.is_file():
-        return {}
-    times = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was cut off, say
-            entry = json.loads(line)
-            if entry["machine"] == platform.node():
-                times[entry["output"]] = float(entry["seconds"])
-    return times
 
 
 def duration(seconds: float | None) -> str:
@@ -56,7 +42,7 @@ def duration(seconds: float | None) -> str:
 def step_lines(settings: dict, to_make: list[str], sizes: dict[str, int]) -> list[str]:
     """A table: each output, whether it will be made, how long that took, how large it is."""
     build = Path(settings["BUILD"])
-    times = last_times(build / "logs/times.jsonl")
+    times = step_times(build, platform.node())
     lines = [f"  {'output':<14} {'to make':<8} {'last time':>9}  {'writes':>9}"]
     for output in OUTPUTS.split():
         if output in to_make or (build / output).exists():

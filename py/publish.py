@@ -23,6 +23,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from chat_format import TEMPLATE_ARGUMENTS, open_tokenizer, render, render_prompt
 from files import read_json, weights_sha256, write_json, write_text
+from manifest import training_of
 from models import EMBEDDED, is_folder
 from settings import add_config, load_settings
 
@@ -107,24 +108,22 @@ def base_of(settings: dict) -> tuple[str | None, str | None]:
     return settings["BASE_MODEL"].partition("@")[0], known.license
 
 
-def training_text(adapters: Path) -> str:
-    """What trained the adapters, in their own words: those of the config may be of another run."""
-    config = read_json(adapters / "adapter_config.json")
-    training = adapters / "training.json"
-    adopted = read_json(training).get("adopted") if training.is_file() else None
-    kind, layers = config.get("fine_tune_type", "lora"), config.get("num_layers")
-    text = f"{kind} on the last {layers} layers, {config.get('iters')} iterations of"
-    text += f" {config.get('batch_size')} rows of `{config.get('data')}`, learning rate"
-    text += f" {config.get('learning_rate')}, seed {config.get('seed')}"
-    return text + (", trained elsewhere and adopted" if adopted else "")
+def training_text(training: dict) -> str:
+    """What trained the adapters, in a sentence."""
+    text = (
+        f"{training['fine_tune_type']} on the last {training['num_layers']} layers,"
+        f" {training['iters']} iterations of {training['batch_size']} rows of"
+        f" `{training['data']}`, learning rate {training['learning_rate']},"
+        f" seed {training['seed']}"
+    )
+    return text + (", trained elsewhere and adopted" if training["adopted"] else "")
 
 
 def card(settings: dict, model: Path, result: dict | None) -> str:
     """The text of README.md, with its front matter."""
     base, license_name = base_of(settings)
     name, url = settings["EXPERIMENT"], settings["DATA_URL"]
-    adapters = Path(settings["BUILD"]) / "adapters"
-    kind = read_json(adapters / "adapter_config.json").get("fine_tune_type", "lora")
+    training = training_of(Path(settings["BUILD"]) / "adapters")
     source = "the experiment's own" if url == "none" else f"from {url}"
     tools = read_json(Path(settings["TOOLS"]))["tools"]
     data = ModelCardData(
@@ -135,7 +134,7 @@ def card(settings: dict, model: Path, result: dict | None) -> str:
         model_name=name if result else None,
         eval_results=eval_results(result) if result else None,
         pipeline_tag="text-generation",
-        tags=["mlx", kind, "tool-calling"],
+        tags=["mlx", training["fine_tune_type"], "tool-calling"],
     )
     parser = read_json(model / "tokenizer_config.json").get("tool_parser_type")
     quantization = read_json(model / "config.json")["quantization"]
@@ -160,7 +159,7 @@ may drop every call. What the model writes is code: parse it, and run it only wh
 
 ## Training
 
-{training_text(adapters)}. The rows are {source}.
+{training_text(training)}. The rows are {source}.
 
 ## Evaluation
 

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 from huggingface_hub import ModelCard
 
 import publish
 from chat_format import open_tokenizer, render, render_prompt
+from conftest import ROOT
 from qwen import QWEN3_8B, qwen_tokenizer_json, write_qwen_model
 
 
@@ -32,7 +34,7 @@ def test_other_weights_get_no_evaluation(built, tmp_path):
     assert publish.result_of(tmp_path, tmp_path / "eval.json") is None
 
 
-def test_the_card_says_what_trained_adopted_adapters(built, tmp_path, make):
+def test_card_and_manifest_say_what_trained_adopted_adapters(built, tmp_path, make):
     """They were trained elsewhere: this config's iterations, rate and seed are not theirs."""
     config, build, _ = built
     others = tmp_path / "others"
@@ -47,6 +49,16 @@ def test_the_card_says_what_trained_adopted_adapters(built, tmp_path, make):
     assert run.returncode == 0, run.stderr
     card = (tmp_path / "build/q5/README.md").read_text()
     assert "4321 iterations" in card and "0.0625, seed 99, trained elsewhere and adopted" in card
+
+    command = [".venv/bin/python", "py/manifest.py", "write", "--config", config]
+    command += ["--build", tmp_path / "build", "--out", tmp_path / "manifest.json"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    names = ("iters", "batch_size", "learning_rate", "num_layers", "seed", "data")
+    expected = {name: theirs[name] for name in names} | {"adopted": str(others)}
+    assert expected.items() <= manifest["training"].items()
+    assert not {"ITERS", "LEARNING_RATE", "SEED", "NUM_LAYERS"} & set(manifest["config"])
+
     refused = make("adopt", *words, f"ADAPTERS={tmp_path}")
     assert refused.returncode == 2
     assert f"ADAPTERS={tmp_path}: no adapters.safetensors there" in refused.stderr
