@@ -1,10 +1,10 @@
-"""How far are two evaluations apart, by category and prompt by prompt? Prints JSON for compare.jq.
+"""Compare two evaluations, by category and prompt by prompt. Prints JSON for compare.jq.
 
     python compare.py BASELINE RESULT TARGETS
 
-RESULT is an eval.json. BASELINE is one too, or has only totals, as data/baseline.json does. Pairing
-the prompts takes out how hard each of them is: the interval of the difference is narrower than the
-two intervals side by side. Exit status 2: a file is not what it should be.
+RESULT is an eval.json. BASELINE is one too, or has only totals, as data/baseline.json does. Prompts
+are paired, so that it does not count how hard each prompt is: the interval of the difference is
+narrower than the two intervals side by side. Exit status 2: a file cannot be used.
 """
 
 import argparse
@@ -12,41 +12,9 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-from types import NoneType
 
-from files import read_json
 from stats import judge, mean, score_interval
-from suite import read_targets
-
-NUMBER = (int, float, NoneType)
-TOTALS = {"experiment": (str,), "overall": NUMBER, "categories": (dict,)}
-RESULT = TOTALS | {
-    "prompts": (list,),
-    "strict_overall": NUMBER,
-    "ci95": (list, NoneType),
-    "verdict": (str,),
-    "model": (dict,),
-    "suite": (dict,),
-    "settings": (dict,),
-    "server": (dict,),
-}
-
-
-def read_result(path: Path, fields: dict[str, tuple] = RESULT) -> dict:
-    """The content of an eval.json; with TOTALS for `fields`, of any baseline.
-
-    Raises ValueError for a file that is neither.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    result = read_json(path)
-    for field, types in fields.items():
-        if field not in result or type(result[field]) not in types:
-            raise ValueError(f"{path}: not a result to compare with, it has no {field!r}")
-    for entry in [*result["categories"].values(), *result.get("prompts", [])]:
-        if not isinstance(entry, dict) or type(entry.get("score", "")) not in NUMBER:
-            raise ValueError(f"{path}: not a result to compare with, {entry!r:.40} has no score")
-    return result
+from suite import read_baseline, read_result, read_targets
 
 
 def category_rows(result: dict, baseline: dict, targets: dict) -> list[dict]:
@@ -56,12 +24,19 @@ def category_rows(result: dict, baseline: dict, targets: dict) -> list[dict]:
     wanted = {**targets["categories"], "overall": targets["overall"]}
     rows = []
     for name, part in {**result["categories"], "overall": total}.items():
-        score = part["score"]
-        target = wanted.get(name)
+        score, target = part["score"], wanted.get(name)
         old = before.get(name, {}).get("score")
-        gain = None if score is None or old is None else score - old
-        row = {"name": name, "n": part["n"], "baseline": old, "target": target, "score": score}
-        rows.append(row | {"gain": gain, "verdict": judge(score, target)})
+        rows.append(
+            {
+                "name": name,
+                "n": part["n"],
+                "baseline": old,
+                "target": target,
+                "score": score,
+                "gain": None if None in (score, old) else score - old,
+                "verdict": judge(score, target),
+            }
+        )
     return rows
 
 
@@ -78,8 +53,8 @@ def numbered(prompts: list[dict], key: str) -> dict[tuple, dict]:
 def pair(baseline: dict, result: dict) -> tuple[list[tuple[dict, dict]], str]:
     """([(the baseline's prompt, the result's)], why there are none).
 
-    A pair asks the same, by its text. A result of old has no text; there the id tells, as long as
-    both results are of one suite.
+    The two prompts of a pair have the same text. An older result has no texts. Then the ids are
+    compared, if both results are of one suite.
     """
     ours, theirs = result["prompts"], baseline.get("prompts", [])
     if not theirs:
@@ -118,7 +93,7 @@ def difference(baseline: dict, result: dict) -> dict:
 
 
 def asked_how(result: dict) -> dict:
-    """How a result came about; None for what the file does not say."""
+    """The conditions of a result; None for one that the file does not name."""
     settings = result.get("settings", {})
     budget = settings.get("max_tokens")
     return {
@@ -131,9 +106,9 @@ def asked_how(result: dict) -> dict:
 
 
 def describe_differences(baseline: dict, result: dict) -> str:
-    """A line: what is the same in both, what is different, what is not known.
+    """A line: which conditions are the same, different, or not known.
 
-    It is empty for a baseline without prompts, which says nothing of how it was asked.
+    It is empty for a baseline without prompts: such a file names no conditions.
     """
     if not baseline.get("prompts"):
         return ""
@@ -153,13 +128,13 @@ def describe_differences(baseline: dict, result: dict) -> str:
 
 
 def served_as_float32(result: dict) -> bool:
-    """Did q5-float32 answer for q5? Older results say so in their settings."""
+    """Did q5-float32 answer in place of q5? Older results have that in their settings."""
     served = str(result["model"].get("served_id"))
     return bool(result["settings"].get("float32_twin")) or served.endswith("/q5-float32")
 
 
 def compare(baseline: dict, result: dict, targets: dict) -> dict:
-    """All that compare.jq and the report say of the two."""
+    """What compare.jq and the report show of the two."""
     return {
         "rows": category_rows(result, baseline, targets),
         **difference(baseline, result),
@@ -175,15 +150,10 @@ def main() -> int:
     parser.add_argument("targets", type=Path, help="JSON with 'targets'")
     args = parser.parse_args()
     try:
-        baseline = read_result(args.baseline, TOTALS)
-        result = read_result(args.result)
+        baseline, result = read_baseline(args.baseline), read_result(args.result)
         print(json.dumps(compare(baseline, result, read_targets(args.targets))))
     except (ValueError, OSError) as error:
         print(f"compare: {error}", file=sys.stderr)
-        return 2
-    except (KeyError, TypeError, AttributeError) as error:
-        said = f"{type(error).__name__}: {error}"
-        print(f"compare: {args.baseline} or {args.result}: not a result ({said})", file=sys.stderr)
         return 2
     return 0
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from files import read_json, write_json
-from suite import PROMPT_FIELDS, check_suite
+from suite import PROMPT_FIELDS, Suite, check
 
 DEFAULT_BUDGET = 512  # tokens, where the script has None
 
@@ -61,7 +61,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         suite = suite_of(read_literals(args.script), args.script)
-        check_suite(suite, args.script)
+        check(suite, Suite, args.script)
         if args.out.exists() and read_json(args.out) != suite:
             raise ValueError(
                 f"{args.out}: differs from the prompts of {args.script}; it is left as it is:"

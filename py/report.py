@@ -17,12 +17,12 @@ from pathlib import Path
 import jinja2
 
 from checkpoints import read_metrics
-from compare import TOTALS, compare, pair, read_result
+from compare import compare, pair
 from curves import draw_curves
 from files import read_json, sha256_of, write_text
 from score import PASS_SCORE
 from stats import percent, points
-from suite import read_suite, read_targets
+from suite import read_baseline, read_result, read_suite, read_targets
 
 HERE = Path(__file__).resolve().parent
 STEPS = {
@@ -132,7 +132,7 @@ def trained(adapters: Path) -> dict:
 def gather(args: argparse.Namespace) -> dict:
     """The variables of the template."""
     build = args.build
-    result, baseline = read_result(build / "eval.json"), read_result(args.baseline, TOTALS)
+    result, baseline = read_result(build / "eval.json"), read_baseline(args.baseline)
     same = args.suite.is_file() and sha256_of(args.suite) == result["suite"]["sha256"]
     suite = read_suite(args.suite) if same else None
     ours = result["server"]["kind"] != "openai"  # another server's model was not trained here

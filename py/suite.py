@@ -3,6 +3,8 @@
 A file that does not fit its schema gets one line: the file, the place in it, what is wrong.
 """
 
+# ruff: noqa: D101 - the names of classes and fields say what they are
+
 from pathlib import Path
 from typing import Annotated
 
@@ -25,8 +27,6 @@ TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Prompt(BaseModel, strict=True):
-    """One prompt of a suite."""
-
     id: str
     category: str
     prompt: Text
@@ -40,8 +40,6 @@ PROMPT_FIELDS = list(Prompt.model_fields)
 
 
 class Suite(BaseModel, strict=True):
-    """SUITE."""
-
     name: str
     system: str
     prompts: list[Prompt] = Field(min_length=1)
@@ -56,39 +54,65 @@ class Suite(BaseModel, strict=True):
 
 
 class Tool(BaseModel, strict=True):
-    """One tool. Nothing reads more of it than its name."""
-
     name: str
 
 
 class Tools(BaseModel, strict=True):
-    """TOOLS."""
-
     tools: list[Tool] = Field(min_length=1)
 
 
 class Targets(BaseModel, strict=True):
-    """The scores that were registered before the first run."""
-
     overall: Share
     categories: dict[str, Share]
 
 
 class TargetsFile(BaseModel, strict=True):
-    """TARGETS."""
-
     targets: Targets
 
 
-class Baseline(BaseModel, strict=True):
-    """BASELINE: an eval.json, or the scores of an older result."""
+class Category(BaseModel, strict=True):
+    score: float | None
+    n: int | None = None
 
-    overall: float
-    categories: dict
+
+class Answer(BaseModel, strict=True):
+    id: str
+    score: float | None
+    prompt: str | None = None
+
+
+class Baseline(BaseModel, strict=True):
+    """The totals of an older result, or a whole eval.json."""
+
+    overall: float | None
+    experiment: str
+    categories: dict[str, Category]
+    prompts: list[Answer] = []
+    suite: dict = {}
+    model: dict = {}
+    settings: dict = {}
+
+
+class EvaluatedSuite(BaseModel, strict=True):
+    n: int
+    sha256: str
+
+
+class Result(Baseline, strict=True):
+    """What the comparison and the report read of an eval.json."""
+
+    prompts: list[Answer]
+    suite: EvaluatedSuite
+    model: dict
+    settings: dict
+    server: dict
+    strict_overall: float | None
+    ci95: list[float] | None
+    verdict: str
 
 
 class SpecialTokens(BaseModel, strict=True):
-    """SPECIAL_TOKENS. All ids from the first to the last of equal_ids must be equal."""
+    """All ids from the first to the last of equal_ids must be equal in both tokenizers."""
 
     tokens: dict[str, int]
     equal_ids: list[TokenId] = Field(min_length=2, max_length=2)
@@ -110,12 +134,8 @@ def check(value: dict, schema: type[BaseModel], path: Path) -> dict:
     return value
 
 
-def check_suite(suite: dict, path: Path) -> dict:
-    return check(suite, Suite, path)
-
-
 def read_suite(path: Path) -> dict:
-    return check_suite(read_json(path), path)
+    return check(read_json(path), Suite, path)
 
 
 def read_tools(path: Path) -> set[str]:
@@ -130,6 +150,10 @@ def read_targets(path: Path) -> dict:
 
 def read_baseline(path: Path) -> dict:
     return check(read_json(path), Baseline, path)
+
+
+def read_result(path: Path) -> dict:
+    return check(read_json(path), Result, path)
 
 
 def read_special_tokens(path: Path) -> dict:

@@ -97,7 +97,7 @@ def test_what_is_no_result_is_refused_in_a_line(compare, wrong):
         assert (ended.returncode, ended.stdout) == (2, "")
         assert ended.stderr.startswith("compare: ") and ended.stderr.count("\n") == 1, ended.stderr
     whole = (ROOT / "data/baseline.json").read_text()
-    assert "it has no 'prompts'" in compare(result(1), whole).stderr
+    assert "prompts: Field required" in compare(result(1), whole).stderr
 
 
 def test_pairs_make_a_difference_narrower_but_equal_gains_are_not_called_certain():

@@ -208,7 +208,7 @@ def test_any_two_results_can_be_set_side_by_side(built, make, tmp_path):
     run = make("compare", f"CONFIG={config}", f"A={build}/eval.json")
     assert "No prompt's score changed." in run.stdout
     run = make("compare", f"CONFIG={config}", "A=nowhere.json")
-    assert run.returncode == 2 and "compare: nowhere.json: no such file" in run.stderr
+    assert run.returncode == 2 and "compare: nowhere.json: No such file" in run.stderr
     (tmp_path / "an old").mkdir()
     shutil.copy(build / "eval.json", tmp_path / "an old/a=1.json")
     words = ["compare", f"CONFIG={config}", f"A={tmp_path}/an old/a=1.json", f"BUILD={tmp_path}/b"]
