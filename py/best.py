@@ -1,11 +1,12 @@
-"""Which checkpoint is the best? Ends a training: keeps the one with the lowest validation loss.
+"""Keep the checkpoint with the lowest validation loss. Runs when a training has ended.
 
     python best.py STAGING OUT
 
-mlx-lm keeps the last weights, and reports under a checkpoint's number the loss of the weights one
-update before it. So the best few by that number, and the last, are loaded from their files and
-validated again, over every row (mlx-lm leaves out those that fill no batch). OUT gets the adapter,
-its config, the metrics and training.json; STAGING stays as it is. Exit status 1: there is no best.
+mlx-lm keeps the last weights, and the loss that it reports for a checkpoint is of the weights one
+update earlier. So this program loads the best few checkpoints by that loss, and the last one, from
+their files, and validates them again. It uses every row; mlx-lm leaves out those that fill no
+batch. OUT gets the adapter, its config, the metrics and training.json. STAGING is not changed.
+Exit status 1: no checkpoint can be kept.
 """
 
 import argparse
@@ -31,31 +32,30 @@ from loss import valid_rows, validation_loss
 from models import hub_name
 
 TRIED = 3  # of the best reported losses
-SERVICES = ("wandb", "swanlog")  # what REPORT_TO leaves in the adapter path
+SERVICES = ("wandb", "swanlog")  # folders that REPORT_TO makes in the adapter path
 
 
 def trained_weights(staging: Path, ended: dict) -> dict[int, Path]:
-    """Iterations -> weights, the last ones too where they are not at a multiple of SAVE_EVERY."""
+    """Iterations -> weights; the last ones too, if ITERS is no multiple of SAVE_EVERY."""
     found = find_checkpoints(staging)
     last, iterations = run_folders(staging)[-1][1] / FINAL, ended["iterations"]
     if iterations == ended["planned"] and iterations not in found and is_whole(last):
         found[iterations] = last
+    if not found:
+        raise ValueError(f"{staging}: no checkpoint to keep; SAVE_EVERY is more than ITERS?")
     return found
 
 
-def reported_loss(iteration: int, val_losses: dict[int, float]) -> float:
-    """The loss reported for the checkpoint of `iteration`: mostly that of one update before."""
-    return val_losses.get(max((n for n in val_losses if n <= iteration), default=0), math.nan)
+def reported_losses(staging: Path, checkpoints: dict[int, Path]) -> dict[int, float]:
+    """Iteration -> the loss reported for its checkpoint while training; 0 is the untuned base."""
+    losses_seen = losses(read_metrics(staging), "val_loss")
+    return {
+        n: losses_seen.get(max((seen for seen in losses_seen if seen <= n), default=0), math.nan)
+        for n in (0, *checkpoints)
+    }
 
 
-def pick_candidates(checkpoints: dict[int, Path], val_losses: dict[int, float]) -> list[int]:
-    """Iterations of the TRIED best reported checkpoints, and of the last."""
-    reported = {n: reported_loss(n, val_losses) for n in checkpoints}
-    finite = [n for n, loss in reported.items() if math.isfinite(loss)]
-    return sorted({*sorted(finite, key=reported.get)[:TRIED], max(checkpoints)})
-
-
-def recompute(config: dict, checkpoints: dict[int, Path], tried: list[int]) -> dict[int, float]:
+def recompute(config: dict, weights: dict[int, Path]) -> dict[int, float]:
     """Iterations -> validation loss over all rows, of the weights in the files."""
     model, tokenizer = load(config["model"])
     kind = config["fine_tune_type"]
@@ -64,8 +64,8 @@ def recompute(config: dict, checkpoints: dict[int, Path], tried: list[int]) -> d
         linear_to_lora_layers(model, layers, lora, use_dora=kind == "dora")
     rows = valid_rows(config, tokenizer)
     found = {}
-    for iteration in tried:
-        model.load_weights(str(checkpoints[iteration]), strict=False)
+    for iteration, file in weights.items():
+        model.load_weights(str(file), strict=False)
         found[iteration], _ = validation_loss(model, rows, config)
     return found
 
@@ -78,9 +78,11 @@ def or_none(loss: float) -> float | None:
 def summarize(
     ended: dict, config: dict, found: dict[int, float], reported: dict[int, float]
 ) -> dict:
-    """training.json, from that of the staging folder; of the losses found one is a number."""
-    best = min((n for n, loss in found.items() if math.isfinite(loss)), key=found.get)
-    last = max(found)
+    """OUT's training.json; `ended` is that of the staging folder."""
+    finite = [n for n, loss in found.items() if math.isfinite(loss)]
+    if not finite:
+        raise ValueError("the validation loss of every checkpoint is NaN")
+    best, last = min(finite, key=found.get), max(found)
     with Path(config["data"], "train.jsonl").open("rb") as stream:
         rows = sum(1 for line in stream if line.strip())
     return {
@@ -90,7 +92,7 @@ def summarize(
         "last_iteration": last,
         "last_val_loss": or_none(found[last]),
         "gain_over_last": or_none(found[last] - found[best]),
-        "base_val_loss": or_none(reported.get(0, math.nan)),
+        "base_val_loss": or_none(reported[0]),
         "stopped_early": ended["stopped_early"],
         "stop_reason": ended["stop_reason"],
         "iterations": ended["iterations"],
@@ -100,18 +102,14 @@ def summarize(
         "resumed_at": ended["resumed_at"],
         "workers": ended["workers"],
         "candidates": [
-            {
-                "iteration": n,
-                "reported": or_none(reported_loss(n, reported)),
-                "val_loss": or_none(loss),
-            }
+            {"iteration": n, "reported": or_none(reported[n]), "val_loss": or_none(loss)}
             for n, loss in found.items()
         ],
     }
 
 
-def keep(staging: Path, config: dict, out: Path) -> None:
-    """Fill `out` with what outlives the staging folder, but for weights and training.json."""
+def copy_records(staging: Path, config: dict, out: Path) -> None:
+    """Fill `out` with the metrics, the config, and what REPORT_TO's services have kept."""
     shutil.copy(staging / METRICS, out / METRICS)
     services = [name for name in config["report_to"].split(",") if name != "metrics"]
     base = Path(config["model"])
@@ -125,22 +123,44 @@ def keep(staging: Path, config: dict, out: Path) -> None:
                 shutil.copytree(folder / service, out / service, dirs_exist_ok=True)
 
 
-def say(training: dict) -> None:
+def say(training: dict, reported: dict[int, float]) -> None:
     """Print the candidates as a table, and the choice."""
     print("  iteration   while training   from its file")
-    best, candidates = training["best_iteration"], training["candidates"]
-    for entry in candidates:
-        shown = [entry["reported"], entry["val_loss"]]
+    best = training["best_iteration"]
+    for entry in training["candidates"]:
+        shown = (entry["reported"], entry["val_loss"])
         one, two = ("NaN" if loss is None else f"{loss:.4f}" for loss in shown)
         mark = "  best" if entry["iteration"] == best else ""
         print(f"  {entry['iteration']:>9}   {one:>14}   {two:>13}{mark}")
     gain = training["gain_over_last"]
     lower = f", {gain:.4f} lower than the last" if gain else ""
     print(f"Keeping iteration {best}: validation loss {training['best_val_loss']:.4f}{lower}.")
-    base = training["base_val_loss"]
-    reported = next(entry["reported"] for entry in candidates if entry["iteration"] == best)
-    if None not in (base, reported) and reported >= base:  # both over the rows mlx-lm took
-        print(f"best: WARNING: no better than the untuned base ({base:.4f})", file=sys.stderr)
+    if reported[best] >= reported[0]:  # both over the rows that mlx-lm took
+        print(
+            f"best: WARNING: no better than the untuned base ({reported[0]:.4f})", file=sys.stderr
+        )
+
+
+def keep_best(staging: Path, out: Path, keep_checkpoints: bool) -> None:
+    """Fill OUT. Raises ValueError when there is no checkpoint to keep."""
+    ended = read_json(staging / "training.json")
+    if ended["failed"]:
+        raise ValueError(ended["stop_reason"])
+    config = read_json(staging / "adapter_config.json")
+    checkpoints = trained_weights(staging, ended)
+    reported = reported_losses(staging, checkpoints)
+    finite = [n for n in checkpoints if math.isfinite(reported[n])]
+    tried = {*sorted(finite, key=reported.get)[:TRIED], max(checkpoints)}
+    found = recompute(config, {n: checkpoints[n] for n in sorted(tried)})
+    training = summarize(ended, config, found, reported)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    copy_records(staging, config, out)
+    shutil.copy(checkpoints[training["best_iteration"]], out / FINAL)
+    for iteration, file in checkpoints.items() if keep_checkpoints else ():
+        shutil.copy(file, out / f"{iteration:07d}_adapters.safetensors")
+    write_json(out / "training.json", training)
+    say(training, reported)
 
 
 def main() -> int:
@@ -149,30 +169,8 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="folder to make")
     parser.add_argument("--keep-checkpoints", action="store_true")
     args = parser.parse_args()
-    staging, out = args.staging, args.out
     try:
-        if not (staging / "training.json").is_file():
-            raise ValueError(f"{staging}: training has not come to its end; its log says why")
-        ended = read_json(staging / "training.json")
-        if ended["failed"]:
-            raise ValueError(ended["stop_reason"])
-        config = read_json(staging / "adapter_config.json")
-        checkpoints = trained_weights(staging, ended)
-        if not checkpoints:
-            raise ValueError(f"{staging}: no checkpoint to keep; SAVE_EVERY is more than ITERS?")
-        reported = losses(read_metrics(staging), "val_loss")
-        found = recompute(config, checkpoints, pick_candidates(checkpoints, reported))
-        if not any(map(math.isfinite, found.values())):
-            raise ValueError(f"{staging}: the validation loss of every checkpoint is NaN")
-        training = summarize(ended, config, found, reported)
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir()
-        keep(staging, config, out)
-        shutil.copy(checkpoints[training["best_iteration"]], out / FINAL)
-        for iteration, file in checkpoints.items() if args.keep_checkpoints else ():
-            shutil.copy(file, out / f"{iteration:07d}_adapters.safetensors")
-        write_json(out / "training.json", training)
-        say(training)
+        keep_best(args.staging, args.out, args.keep_checkpoints)
     except (ValueError, OSError) as error:
         print(f"best: {error}", file=sys.stderr)
         return 1
