@@ -1,8 +1,6 @@
-"""`make plan`: what will run, how long it took last time on this machine, what it will write.
+"""`make plan`: which steps will run, how long each took last time here, and what it will write.
 
-    make -n eval | (outputs that it would make) | python plan.py
-
-Reads from standard input the outputs that make would make, one a line.
+Reads the outputs that make would make from standard input, one a line.
 """
 
 import argparse
@@ -28,12 +26,12 @@ from show import in_columns, size
 
 SHAPES = Path(__file__).resolve().parent.parent / "data/shapes"
 
-# What the steps make in BUILD, in their order.
+# The outputs of the steps in BUILD, in their order.
 OUTPUTS = "preflight.ok data adapters fused q5 q5-float32 ladder.json eval.json eval_base.json"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them."""
+    """Seconds in words."""
     if seconds is None:
         return "not known"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
@@ -56,8 +54,8 @@ def step_lines(settings: dict, to_make: list[str], sizes: dict[str, int]) -> lis
 def shape(settings: dict) -> tuple[dict, Path | None]:
     """(config.json of the base model, its folder).
 
-    The folder is None for a model that is not here yet; data/shapes has the config.json of those
-    that the experiment names.
+    The folder is None for a model that is not here yet. data/shapes has the config.json of the
+    models that phase40.env names.
     """
     folder = local_model(settings, "BASE_MODEL")
     if folder:
@@ -72,14 +70,14 @@ def shape(settings: dict) -> tuple[dict, Path | None]:
 
 
 def count_rows(settings: dict, split: str) -> int | None:
-    """How many rows a split has; what is declared, or None for auto, where it is not here yet."""
+    """The number of rows of a split; of a split that is not here yet the declared one, if any."""
     if (Path(settings["DATA"]) / f"{split}.jsonl").is_file():
         return sum(1 for _ in training_rows(settings, split))
     return declared(settings, f"{split.upper()}_ROWS")
 
 
 def page(settings: dict, to_make: list[str]) -> str:
-    """The whole page; `to_make` names outputs. Raises ValueError for input that can't be used."""
+    """The whole page. `to_make` names outputs. Raises ValueError for input that cannot be used."""
     check_settings(settings)
     config, folder = shape(settings)
     model = with_float32(model_facts(config, settings))
@@ -106,8 +104,10 @@ def page(settings: dict, to_make: list[str]) -> str:
     if stopped:
         facts.append(f"  Preflight would stop this run: {', '.join(stopped)}.")
     facts.append("  Not looked at here: rows, prompts, tokenizer; make preflight does that.")
-    nothing = [] if to_make else ["  Nothing would run: all is up to date."]
-    return "\n".join([head, "", *facts, "", *step_lines(settings, to_make, sizes), *nothing])
+    steps = step_lines(settings, to_make, sizes)
+    if not to_make:
+        steps.append("  Nothing would run: all is up to date.")
+    return "\n".join([head, "", *facts, "", *steps])
 
 
 def main() -> int:

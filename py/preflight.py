@@ -1,12 +1,11 @@
-"""Find out in seconds whether a run is doomed: writes preflight.json, and preflight.ok if not.
+"""Find out in seconds whether a run would fail. Writes preflight.json, and preflight.ok if not.
 
-The questions are in checks/, one a file. Each gives findings {id, level: "fail" | "warn" | "ok",
-what, evidence, fix}; input that cannot be read is a finding too. preflight.ok appears only when
-nothing is at level "fail". With STRICT=1 a warning is a failure.
+The checks are in checks/, one subject a file. Each returns findings {id, level: "fail" | "warn" |
+"ok", what, evidence, fix}. Input that cannot be read is a finding, too. preflight.ok is written
+only if no finding has the level "fail". With STRICT=1 a warning is a failure.
 """
 
 import argparse
-import gc
 import logging
 import sys
 import time
@@ -30,12 +29,12 @@ from shapes import model_facts
 from show import in_columns
 from suite import read_suite, read_tools
 
-# What the ids of the checks begin with, where all input can be read.
+# The ids of the checks begin with these words. If one is missing, its input could not be read.
 GROUPS = ("data", "tokenizer", "template", "served", "instrument", "plan", "resources")
 
 
 def open_models(settings: dict, attempt) -> tuple[dict, dict]:
-    """(folder of each model, its tokenizer): base first, reference second, None if unreadable."""
+    """Folders and tokenizers: base first, reference second, None for what cannot be read."""
     folders, tokenizers = {}, {}
     for key in KEYS:
         id = f"model.{key.lower()}"
@@ -49,20 +48,20 @@ def open_models(settings: dict, attempt) -> tuple[dict, dict]:
 
 
 def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
-    """(findings, facts, was all input readable?) of every check that can be run."""
+    """Run every check that can be run. Returns (findings, facts, was all input readable?)."""
     findings, facts, unreadable = [], {"experiment": settings["EXPERIMENT"]}, []
 
     def attempt(id: str, question, *args):
-        """question(*args), or None and a finding where its input can't be read."""
+        """question(*args). If its input cannot be read, there is a finding, and None."""
         try:
             return question(*args)
-        except Exception as error:  # libraries fail in many ways on odd files; all are findings
+        except Exception as error:  # libraries raise many kinds of errors on broken files
             unreadable.append(id)
             findings.append(finding(id, "fail", "input that cannot be used", describe(error)))
             return None
 
     def ask(id: str, question, *args) -> bool:
-        """Keep the findings, and the facts if there are any, of one question."""
+        """Keep the findings of one question, and its facts if it has any. Could it be answered?"""
         answer = attempt(id, question, *args)
         found, more = answer if isinstance(answer, tuple) else (answer or [], {})
         findings.extend(found)
@@ -81,21 +80,17 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
             ask(f"data.checksum.{file.stem}", data.check_checksum, settings["CHECKSUMS"], file)
         rows_readable &= ask(f"data.rows.{file.stem}", data.check_count, settings, file)
 
-    # Rows are read anew by each check: a set of them need not fit into memory.
+    # Each check reads the rows again, so that they need not fit into memory.
     train, valid = (partial(placed_rows, file) for file in files)
     trained = partial(training_rows, settings, "train")
     suite = attempt("suite.schema", read_suite, Path(settings["SUITE"]))
     tools = attempt("tools.schema", read_tools, Path(settings["TOOLS"]))
-    gc.disable()  # a third of the time to open a tokenizer goes into tracing its entries
     folders, tokenizers = open_models(settings, attempt)
     base, reference = tokenizers.values()
     if base and reference:
         special = Path(settings["SPECIAL_TOKENS"])
         ask("tokenizer.special_tokens", check_tokenizer, folders, tokenizers, special)
-    gc.enable()
-    gc.freeze()  # the tokenizers stay; what 100,000 rows leave behind does not
 
-    facts["train_file"] = str(files[0])
     facts["models"] = {
         key: {"model": settings[key], "revision": revisions(settings).get(settings[key])}
         for key in KEYS
@@ -142,22 +137,25 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
 
 
 def describe(error: Exception) -> str:
-    """What an exception says, in a line, with its kind where it is not one of ours."""
+    """The message of an exception in one line, with its type unless it is one of ours."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(str(error).splitlines())
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 
 
-def table(findings: list[dict]) -> str:
-    """The findings that are not ok, for a terminal, each with its evidence and its fix."""
-    lines = []
+def say(findings: list[dict], facts: dict, seconds: float) -> None:
+    """Print the findings that are not ok, each with its evidence and its fix, and a summary."""
     for entry in findings:
         if entry["level"] != "ok":
-            lines.append(in_columns(f"{entry['level']}  ", f"{entry['id']}: {entry['evidence']}"))
+            print(in_columns(f"{entry['level']}  ", f"{entry['id']}: {entry['evidence']}"))
             if entry["fix"]:
-                lines.append(in_columns("      -> ", entry["fix"]))
-    return "\n".join(lines)
+                print(in_columns("      -> ", entry["fix"]))
+    levels = Counter(entry["level"] for entry in findings)
+    counts = f"{levels['ok']} checks ok, {levels['warn']} warned, {levels['fail']} failed"
+    print(f"{counts}, {seconds:.1f} s")
+    if facts["not_checked"]:
+        print("Not checked, because of what failed above:", ", ".join(facts["not_checked"]))
 
 
 def main() -> int:
@@ -166,7 +164,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the two files")
     args = parser.parse_args()
     started = time.perf_counter()
-    logging.getLogger("transformers").setLevel(logging.ERROR)  # its advice would mix with our lines
+    logging.getLogger("transformers").setLevel(logging.ERROR)  # its advice hides our lines
     try:
         settings = load_settings(args.config)
         for old in ("preflight.ok", "made/preflight"):
@@ -182,23 +180,15 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"preflight: {describe(error)}", file=sys.stderr)
         return 2
-    if lines := table(findings):
-        print(lines)
-    levels = Counter(entry["level"] for entry in findings)
-    seconds = time.perf_counter() - started
-    counts = f"{levels['ok']} checks ok, {levels['warn']} warned, {levels['fail']} failed"
-    print(f"{counts}, {seconds:.1f} s")
-    if facts["not_checked"]:
-        print("Not checked, because of what failed above:", ", ".join(facts["not_checked"]))
+    say(findings, facts, time.perf_counter() - started)
     failed = [entry for entry in findings if entry["level"] == "fail"]
-    if failed:
-        first = failed[0]
-        more = f" ({len(failed) - 1} more in {args.out / 'preflight.json'})" if failed[1:] else ""
-        text = "; ".join(filter(None, (first["evidence"], first["fix"])))
-        print(f"preflight: {first['id']}: {text}{more}", file=sys.stderr)
-        return 1 if readable else 2
-    (args.out / "preflight.ok").touch()
-    return 0
+    if not failed:
+        (args.out / "preflight.ok").touch()
+        return 0
+    text = "; ".join(filter(None, (failed[0]["evidence"], failed[0]["fix"])))
+    more = f" ({len(failed) - 1} more in {args.out / 'preflight.json'})" if failed[1:] else ""
+    print(f"preflight: {failed[0]['id']}: {text}{more}", file=sys.stderr)
+    return 1 if readable else 2
 
 
 if __name__ == "__main__":
