@@ -1,13 +1,15 @@
-"""What one answer is worth.
+"""Score one answer.
 
-`score` is the rule Phase 33b was scored by: for one tool, 1.0 when execute_code was called and
-a keyword stands in its code, 0.5 for a keyword without execute_code, 0.1 for execute_code
-without a keyword, else 0; for several tools, the share of the keywords found, plus 0.1 for
-execute_code, at most 1. It gives 0.5 to prose that only names a tool, so `strict_score` stands
-beside it: the same scale, but a tool counts only where it is really called, and several tools
-only in the order that was asked for. The code is parsed (calls.py) and never run. `invented` has
-the names that an answer calls and that nobody defines: the rule of Phase 33b takes a substring, so
-it gives a point to `cst_find_pattern_pattern()` for `cst_find_pattern`.
+`score` follows the rule of Phase 33b. For one tool it is 1.0 if execute_code was called and its
+code contains a keyword, 0.5 for a keyword without execute_code, 0.1 for execute_code without a
+keyword, else 0. For several tools it is the share of the keywords found, plus 0.1 for execute_code,
+at most 1.
+
+That rule gives 0.5 to prose that only names a tool. So there is also `strict_score`: the same
+scale, but a tool counts only if it is really called, and several tools only in the order that was
+asked for. The code is parsed (calls.py) and never run. `invented` lists the names that an answer
+calls and that nobody defines: the rule of Phase 33b looks for substrings, so it finds
+`cst_find_pattern` in `cst_find_pattern_pattern()`.
 """
 
 import json
@@ -24,30 +26,30 @@ TOOL_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 
 def parsed_calls(text: str) -> list[tuple[str, dict]]:
-    """(parser's name, {"name", "arguments"}) of every whole tool call written in `text`, in order.
+    """(name of the parser, {"name", "arguments"}) of every whole tool call in `text`, in order.
 
-    Reads both formats that Qwen models write, with mlx-lm's own parsers; a call cut off in the
-    middle is no call.
+    Qwen models write two formats. mlx-lm's own parsers read both.
     """
-    bodies = TOOL_CALL.findall(text)
-    return [found for body in bodies if (found := parse_call(body.strip()))]
+    found = [parse_call(body.strip()) for body in TOOL_CALL.findall(text)]
+    return [call for call in found if call]
 
 
 def parse_call(body: str) -> tuple[str, dict] | None:
-    """The same of the text of one call; None if it is no call."""
+    """The same for the text between the tags of one call. None if it is no call."""
     for name, parser in PARSERS.items():
         try:
             call = parser.parse_tool_call(body)
         except (ValueError, RecursionError):
             continue
-        if isinstance(call, dict) and isinstance(call.get("arguments"), dict):
-            if isinstance(call.get("name"), str):
-                return name, call
+        if not isinstance(call, dict):
+            continue
+        if isinstance(call.get("name"), str) and isinstance(call.get("arguments"), dict):
+            return name, call
     return None
 
 
 def calls_in_text(text: str) -> list[dict]:
-    """Every whole tool call written in `text`, as {"name", "arguments"} in order."""
+    """Every whole tool call in `text`, as {"name", "arguments"}, in order."""
     return [call for _, call in parsed_calls(text)]
 
 
@@ -57,7 +59,7 @@ def calls_from_server(tool_calls: list[dict]) -> list[dict]:
     for call in tool_calls:
         function = call["function"]
         arguments = function.get("arguments") or {}
-        if isinstance(arguments, str):  # as OpenAI has it; some servers send the object itself
+        if isinstance(arguments, str):  # OpenAI's format; some servers send the object itself
             try:
                 arguments = json.loads(arguments)
             except (ValueError, RecursionError):
@@ -76,8 +78,8 @@ def code_of(calls: list[dict]) -> list[str]:
 
 
 def in_order(wanted: list[str], called: list[str]) -> int:
-    """How many of `wanted`, at most, `called` holds in the same order."""
-    best = [0] * (len(called) + 1)  # best[n]: in the first n of `called`
+    """The length of the longest common subsequence of the two."""
+    best = [0] * (len(called) + 1)  # best[n] is that of `wanted` so far and the first n of `called`
     for name in wanted:
         previous = best.copy()
         for n, other in enumerate(called, start=1):
@@ -86,7 +88,7 @@ def in_order(wanted: list[str], called: list[str]) -> int:
 
 
 def rate(prompt: dict, found: int, executed: bool) -> float:
-    """The scale both scores share: so many keywords found, with or without execute_code."""
+    """The scale of both scores, from the number of keywords found."""
     if prompt["multi"]:
         return min(1.0, found / len(prompt["keywords"]) + (0.1 if executed else 0.0))
     if found:
@@ -95,9 +97,10 @@ def rate(prompt: dict, found: int, executed: bool) -> float:
 
 
 def strict_score(prompt: dict, called: list[str], direct: list[str], executed: bool) -> float:
-    """As `score`, counting only real calls: `called` in the code, `direct` as tools of their own.
+    """The score that counts only real calls.
 
-    Where several tools are wanted, only those called in the order of the keywords count.
+    `called` are the calls in the code, `direct` the tool calls other than execute_code. Of several
+    wanted tools only those count that are called in the order of the keywords.
     """
     keywords = prompt["keywords"]
     if prompt["multi"]:
@@ -107,10 +110,7 @@ def strict_score(prompt: dict, called: list[str], direct: list[str], executed: b
 
 
 def invented_names(codes: list[str], direct: list[str], tools: set[str]) -> list[str]:
-    """The names that an answer calls and that nobody defines, once each.
-
-    Code may also call what Python has and what it defines itself; a direct call only a tool.
-    """
+    """The names that an answer calls and that nobody defines, once each."""
     names = [name for code in codes for name in invented(code, tools)]
     names += [name for name in direct if name not in tools]
     return list(dict.fromkeys(names))
@@ -119,9 +119,8 @@ def invented_names(codes: list[str], direct: list[str], tools: set[str]) -> list
 def score_answer(prompt: dict, text: str, calls: list[dict], tools: set[str] | None = None) -> dict:
     """Score one answer to a suite's `prompt`.
 
-    `text` is all the model said, `calls` its tool calls. Returns score, strict_score, format
-    ("execute_code" | "direct" | "none"), tools_called, invented and keywords_found. Without the
-    names of the `tools`, nothing is known to be invented.
+    `text` is the whole answer, `calls` are its tool calls. `format` is "execute_code", "direct" or
+    "none". `invented` needs the names of the `tools`; without them it is empty.
     """
     codes = code_of(calls)
     direct = [call["name"] for call in calls if call["name"] != EXECUTE_CODE]
