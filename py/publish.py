@@ -1,18 +1,17 @@
-"""Make a quantized model usable by others: set its tool parser, prompt format and model card.
+"""Give the quantized model its tool parser, prompt format and model card.
 
     python publish.py --model build/q5.tmp
     python publish.py --model build/q5 --result build/eval.json.tmp
 
-The first sets all three:
-- tool_parser_type: the parser that preflight found to keep every call of the training rows. A
-  server left to infer one may drop them.
-- The chat template always asks as training did, without thinking: the model has seen no other
-  prompt, but mlx_lm chat and server ask for thinking by default.
-- README.md: a model card by the hub's conventions. It says what trained these weights, as their own
-  files have it.
+The first command writes all three:
+- tool_parser_type: preflight found the parser that keeps every call of the training rows. Without
+  this key a server infers one, which may drop them.
+- The chat template asks without thinking, as in training. mlx_lm chat and server would otherwise
+  ask for thinking, and the model has never seen such a prompt.
+- README.md: a model card for the hub.
 
-The second writes only the card again, with the scores of --result. It writes in place, so that the
-folder keeps its date. Exit status 2: a file can't be used.
+The second command writes only the card again, with the scores of --result. It writes in place, so
+that the folder keeps its date. Exit status 2: a file cannot be used.
 """
 
 import argparse
@@ -41,9 +40,9 @@ def set_parser(model: Path, facts: dict) -> None:
 
 
 def set_template(model: Path) -> None:
-    """Fix the template's arguments to their values in training.
+    """Set the template's arguments to their values in training, whatever a caller passes.
 
-    Raises ValueError if a prompt without arguments is then still not the prompt of training.
+    Raises ValueError if the template still makes another prompt than that of training.
     """
     file = model / "chat_template.jinja"
     template = file.read_text(encoding="utf-8") if file.is_file() else ""
@@ -66,26 +65,33 @@ def result_of(model: Path, file: Path) -> dict | None:
 def eval_results(result: dict) -> list[EvalResult]:
     """The totals, for the card's front matter (model-index)."""
     suite = result["suite"]
-    about = {
-        "task_type": "text-generation",
-        "task_name": "Tool selection",
-        "dataset_type": suite["name"],
-        "dataset_name": f"{suite['name']}, {suite['n']} prompts",
-        "dataset_revision": suite["sha256"],
-    }
-    named = {"score": "overall", "strict_score": "strict_overall"}
+    scores = {"score": result["overall"], "strict_score": result["strict_overall"]}
     return [
-        EvalResult(**about, metric_type=kind, metric_name=kind, metric_value=result[key])
-        for kind, key in named.items()
+        EvalResult(
+            task_type="text-generation",
+            task_name="Tool selection",
+            dataset_type=suite["name"],
+            dataset_name=f"{suite['name']}, {suite['n']} prompts",
+            dataset_revision=suite["sha256"],
+            metric_type=name,
+            metric_name=name,
+            metric_value=score,
+        )
+        for name, score in scores.items()
     ]
 
 
-def result_text(result: dict) -> str:
+def result_text(result: dict | None) -> str:
     """The categories as a Markdown table, and what the totals mean."""
-    total = {"score": result["overall"], "strict_score": result["strict_overall"]}
-    parts = result["categories"] | {"overall": total | {"n": result["suite"]["n"]}}
+    if not result:
+        return "These weights have not been evaluated yet."
     lines = ["| category | prompts | score | strict score |", "|---|---|---|---|"]
-    for name, part in parts.items():
+    total = {
+        "n": result["suite"]["n"],
+        "score": result["overall"],
+        "strict_score": result["strict_overall"],
+    }
+    for name, part in {**result["categories"], "overall": total}.items():
         scores = f"{part['score']:.1%} | {part['strict_score']:.1%}"
         lines.append(f"| {name} | {part['n']} | {scores} |")
     low, high = result["ci95"]
@@ -97,10 +103,7 @@ def result_text(result: dict) -> str:
 
 
 def base_of(settings: dict) -> tuple[str | None, str | None]:
-    """(name on the hub, license) of the base model, None where unknown.
-
-    A folder's own card says what it was made of.
-    """
+    """(name on the hub, license) of the base model; None for what its card does not say."""
     file = Path(settings["BUILD"]) / "base/README.md"
     known = ModelCard.load(file).data if file.is_file() else ModelCardData()
     if settings["BASE_MODEL"] == EMBEDDED or is_folder(settings["BASE_MODEL"]):
@@ -153,7 +156,7 @@ def card(settings: dict, model: Path, result: dict | None) -> str:
     mlx_lm chat --model . --system-prompt "..."
     mlx_lm server --model .
 
-The chat template always asks without thinking: training knew nothing else. The server's tool
+The chat template always asks without thinking, as in training. The server's tool
 parser is `{parser or "none"}`. `tokenizer_config.json` names it, because a server that infers one
 may drop every call. What the model writes is code: parse it, and run it only where that is safe.
 
@@ -163,7 +166,7 @@ may drop every call. What the model writes is code: parse it, and run it only wh
 
 ## Evaluation
 
-{result_text(result) if result else "These weights have not been evaluated yet."}
+{result_text(result)}
 """
 
 
