@@ -1,4 +1,4 @@
-"""What made this build: manifest.json, written, or checked against the disk.
+"""Write manifest.json, which says what made a build, or check the files against it.
 
     python manifest.py write --build BUILD --out MANIFEST
     python manifest.py verify --build BUILD
@@ -23,7 +23,7 @@ from settings import add_config, load_settings
 MODELS = ("adapters", "fused", "q5", "q5-float32")
 RESULTS = ("ladder.json", "eval.json", "eval_base.json", "compare.md")
 TRAINED_WITH = ("iters", "batch_size", "learning_rate", "num_layers", "seed", "data")
-# Settings of a training. They say nothing of adapters that were trained elsewhere.
+# The settings of a training. Adapters that were trained elsewhere had others.
 TRAINING_KEYS = (
     "FINE_TUNE_TYPE NUM_LAYERS COVERAGE TRAINABLE LORA_RANK LORA_SCALE LORA_DROPOUT ITERS EPOCHS"
     " BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT"
@@ -42,7 +42,7 @@ def input_files(settings: dict) -> list[Path]:
 
 
 def output_files(build: Path) -> list[Path]:
-    """What the steps have made in `build` and is still there."""
+    """The files that the steps have made in `build`."""
     found = [file for name in MODELS for file in sorted((build / name).glob("**/*"))]
     return [file for file in [*found, *(build / name for name in RESULTS)] if file.is_file()]
 
@@ -75,7 +75,7 @@ def step_times(build: Path, machine: str = "") -> dict[str, float]:
 
 
 def training_of(adapters: Path) -> dict:
-    """What trained the adapters: their own files know, the config may be of another run.
+    """The settings that trained the adapters, from their own files.
 
     `adopted` is the folder that make adopt took them from; None for a training of this build.
     """
@@ -119,9 +119,9 @@ def make_manifest(settings: dict, build: Path) -> dict:
 
 
 def verify(build: Path) -> list[str]:
-    """What differs between manifest.json and the disk, a line each; every byte is read.
+    """The differences between manifest.json and the disk, a line each. Every byte is read.
 
-    A model that is gone as a whole is no difference: clean-build removes them.
+    A model that is gone as a whole is no difference, because clean-build removes models.
     """
     if not (build / "manifest.json").is_file():
         raise ValueError(f"{build}/manifest.json: no such file; make eval makes it")

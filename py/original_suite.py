@@ -1,8 +1,8 @@
 """Read Phase 33b's 27 prompts out of its public evaluation script, into the format of a suite.
 
-The script is a program; it is parsed, never imported or run, and only literals are read: the list
-EVAL_PROMPTS of (id, category, prompt, expected tool, keywords, is multi, token budget or None),
-and the string EVAL_SYSTEM_PROMPT.
+The script is parsed, never imported or run. Two literals are read: the list EVAL_PROMPTS of
+(id, category, prompt, expected tool, keywords, is multi, token budget or None), and the string
+EVAL_SYSTEM_PROMPT.
 """
 
 import argparse
@@ -64,8 +64,8 @@ def main() -> int:
         check(suite, Suite, args.script)
         if args.out.exists() and read_json(args.out) != suite:
             raise ValueError(
-                f"{args.out}: differs from the prompts of {args.script}; it is left as it is:"
-                " move it away, or name it with SUITE under a name of its own"
+                f"{args.out}: differs from the prompts of {args.script} and is not overwritten;"
+                " move it away, or rename it and set SUITE to the new name"
             )
         write_json(args.out, suite)
     except (ValueError, OSError) as error:

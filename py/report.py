@@ -1,11 +1,11 @@
-"""What came of it? One page to read and keep, made from what is in a build folder.
+"""Make report.html: one page with the results of a build folder.
 
     python report.py --build build --suite SUITE --baseline BASELINE --targets TARGETS \
         --ladder build/ladder.json --out report.html
 
-The page opens from disk and fetches nothing. What a model has said stands in it as escaped text and
-is never run. The page leaves out what the build has not (a ladder, say), or says that it is not
-there. Exit status 2: a file can't be used.
+The page opens from disk and fetches nothing. A model's answers are escaped text in it and are never
+run. A section without its file, such as the ladder, is left out or says so. Exit status 2: a file
+cannot be used.
 """
 
 import argparse
@@ -41,18 +41,18 @@ TRAINED_WITH = {
     "learning_rate": "learning rate",
     "seed": "seed",
 }
-# Signs in the place of characters that UTF-8 cannot hold, or that a page would drop or misread.
+# Visible signs for characters that UTF-8 cannot hold or that a browser would drop.
 SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
 SIGNS |= {0x7F: 0x2421, **dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)}
 
 
 def number(value: float | None) -> str:
-    """0.5 is 0.5 and 1.0 is 1; "-" of an answer that never came."""
+    """0.5 as 0.5 and 1.0 as 1; "-" for no score."""
     return "-" if value is None else f"{value:g}"
 
 
 def verdict_sentence(result: dict, rows: list[dict]) -> str:
-    """What follows "Pass:", "Fail:" or "Incomplete:" in the first line."""
+    """The first line of the page, after the verdict."""
     said = f"{percent(result['overall'])} of {result['suite']['n']} prompts"
     if result["ci95"]:
         low, high = map(percent, result["ci95"])
@@ -115,8 +115,8 @@ def read_if_there(path: Path | None) -> dict | None:
 def trained(adapters: Path) -> dict:
     """The curves, validations and training.json; each is empty where there is none.
 
-    `settings` are those of adapter_config.json, which stands beside the weights that they trained.
-    Those of this experiment may be others, where the adapters were trained elsewhere.
+    `settings` come from adapter_config.json. The config of this experiment may have other values,
+    if the adapters were trained elsewhere.
     """
     metrics = read_metrics(adapters)
     training = read_if_there(adapters / "training.json") or {}
@@ -135,7 +135,7 @@ def gather(args: argparse.Namespace) -> dict:
     result, baseline = read_result(build / "eval.json"), read_baseline(args.baseline)
     same = args.suite.is_file() and sha256_of(args.suite) == result["suite"]["sha256"]
     suite = read_suite(args.suite) if same else None
-    ours = result["server"]["kind"] != "openai"  # another server's model was not trained here
+    ours = result["server"]["kind"] != "openai"  # else the model was not trained here
     compared = compare(baseline, result, read_targets(args.targets))
     return {
         "result": result,
@@ -154,7 +154,7 @@ def gather(args: argparse.Namespace) -> dict:
 
 def render(facts: dict) -> str:
     """The page."""
-    # The browser runs the script with this hash and no other, and fetches nothing.
+    # The page allows the script with this hash only, and no requests.
     script = (HERE / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     facts = facts | {"script": script, "script_sha256": digest}

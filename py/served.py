@@ -1,9 +1,9 @@
-"""What `mlx_lm server` makes of an answer's text, without a server: its own parts, in its order.
+"""What would `mlx_lm server` return for the text of an answer? This needs no server.
 
-The server splits the text at the tags of its tool parser (mlx_lm.generate's state machine), hands
-what stands between them to the parser, and leaves out, with a line in its log, what the parser
-cannot read. State machine, parsers and formatter used here are the server's own;
-tests/test_served.py holds the result equal to a real server's response.
+The server splits the text at the tags of its tool parser (mlx_lm.generate's state machine) and
+gives the parser the text between them. If the parser cannot read a call, the server leaves it out
+and says so in its log only. This file uses the server's own state machine, parsers and formatter.
+tests/test_served.py compares the result with a real server's response.
 """
 
 import functools
@@ -19,13 +19,13 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 @functools.cache
 def tool_parsers() -> dict:
-    """Name -> module of the tool parsers of the installed mlx-lm: what tool_parser_type can be."""
+    """Name -> module of mlx-lm's tool parsers. tool_parser_type can be one of these names."""
     names = [module.name for module in pkgutil.iter_modules(mlx_lm.tool_parsers.__path__)]
     return {name: importlib.import_module(f"mlx_lm.tool_parsers.{name}") for name in names}
 
 
 def tags(parser: str) -> tuple[str, str]:
-    """What stands before and after a tool call for one parser."""
+    """The tags before and after a tool call for one parser."""
     module = tool_parsers()[parser]
     return module.tool_call_start, module.tool_call_end
 
@@ -59,17 +59,17 @@ def split_text(machine: TextStateMachine, text: str) -> tuple[str, list[str]]:
 def parse_calls(parser: str, calls: list[str]) -> list[dict]:
     """The `tool_calls` that a server with `parser` would return for the texts of some calls."""
     formatter = ToolCallFormatter(tool_parsers()[parser].parse_tool_call, None)
-    logging.disable(logging.WARNING)  # the formatter's, for each call it drops: we count them
+    logging.disable(logging.WARNING)  # the formatter logs each call that it drops
     try:
         return formatter(calls)
-    except Exception:  # a parser that fails in another way than ValueError kills the response
+    except Exception:  # with any error but ValueError, the server returns no response at all
         return []
     finally:
         logging.disable(logging.NOTSET)
 
 
 def served_response(tokenizer, machine: TextStateMachine, parser: str, text: str) -> dict:
-    """The chat completion, with logprobs, in which a server would return the answer `text`."""
+    """The chat completion, with logprobs, that a server would return for the answer `text`."""
     outside, calls = split_text(machine, text)
     tokens = tokenizer.encode(text, add_special_tokens=False)
     return {

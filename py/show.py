@@ -1,4 +1,4 @@
-"""Say something in a few words, as a line for a person needs it."""
+"""Format sizes, lists and differences for a line that a person reads."""
 
 import textwrap
 
@@ -44,14 +44,14 @@ def common_length(a, b) -> int:
 
 
 def differing_text(ours: str, theirs: str) -> str:
-    """The place where two texts part, with a little context on both sides."""
+    """The first place where two texts differ, with a little context on both sides."""
     at = common_length(ours, theirs)
     start = max(0, at - CONTEXT)
     return f"{ours[start : at + CONTEXT]!r} here, {theirs[start : at + CONTEXT]!r} there"
 
 
 def differing_prompt(tokenizer, row: list[int], prompt: list[int]) -> str:
-    """Where a prompt leaves its row, as text."""
+    """The first place where a prompt differs from its row, as text."""
     at = common_length(row, prompt)
     ours, theirs = (tokenizer.decode(ids[at : at + TOKENS_SHOWN]) for ids in (row, prompt))
     return f"at token {at} training sees {ours!r}, evaluation sends {theirs!r}"
@@ -62,13 +62,13 @@ def last_tokens(tokenizer, ids: list[int]) -> str:
 
 
 def special_places(tokenizer, ids: list[int]) -> list[int]:
-    """Where the special and other added tokens stand in `ids`."""
+    """The places of special and other added tokens in `ids`."""
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     return [place for place, id in enumerate(ids) if id in special]
 
 
 def differing_tokens(here, there, ours: list[int], theirs: list[int]) -> str:
-    """Where two encodings of one text part, and whether its special tokens moved with that."""
+    """The first difference of two encodings of one text, and whether special tokens moved."""
     at = common_length(ours, theirs)
     tokens = [
         f"{tokenizer.decode(ids[at : at + 1])!r} ({ids[at]})" if at < len(ids) else "the end"

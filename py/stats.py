@@ -1,4 +1,4 @@
-"""What scores add up to: means, 95% intervals, the verdict, and how a score is written."""
+"""Means of scores, their 95% intervals, the verdict, and how a score is written."""
 
 import math
 from statistics import fmean
@@ -10,7 +10,7 @@ BOOTSTRAP_SEED = 40
 
 
 def percent(share: float | None) -> str:
-    """0.8236 is 82.4%, and "-" is no score."""
+    """0.8236 as 82.4%; "-" for no score."""
     return "-" if share is None else f"{math.floor(share * 1000 + 0.5) / 10:g}%"
 
 
@@ -23,7 +23,7 @@ def points(share: float | None) -> str:
 
 
 def mean(values: list[float]) -> float | None:
-    """The mean to four digits; None of nothing."""
+    """The mean, rounded to four digits; None without values."""
     return round(fmean(values), 4) if values else None
 
 
@@ -31,17 +31,16 @@ def bootstrap_interval(values: list[float]) -> list[float]:
     """95% percentile bootstrap interval of the mean of `values`, with a fixed seed."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     array = np.array(values)
-    # One sample at a time takes the memory of one, however long the suite is.
     means = [rng.choice(array, len(array)).mean() for _ in range(BOOTSTRAP_SAMPLES)]
     low, high = np.percentile(means, [2.5, 97.5])
     return [round(float(low), 4), round(float(high), 4)]
 
 
 def score_interval(scores: list[float], lowest: float = 0) -> list[float] | None:
-    """95% interval of the mean of scores from `lowest` to 1, None of nothing.
+    """95% interval of the mean of scores from `lowest` to 1; None without scores.
 
-    Where all scores are equal, a bootstrap sees no spread and would call 0 of 27 certain. There it
-    is the exact (Clopper-Pearson) bound on the share of prompts that would score otherwise.
+    If all scores are equal, a bootstrap sees no spread and would call 0 of 27 certain. Then the
+    interval is the exact (Clopper-Pearson) bound on the share of prompts with another score.
     """
     if not scores:
         return None
@@ -53,7 +52,7 @@ def score_interval(scores: list[float], lowest: float = 0) -> list[float] | None
 
 
 def judge(score: float | None, target: float | None) -> str:
-    """The verdict on one score: "pass" or "FAIL", "-" without a score or a target."""
+    """The verdict on one score: "pass" or "FAIL"; "-" without a score or a target."""
     if score is None or target is None:
         return "-"
     return "pass" if score >= target else "FAIL"
@@ -65,10 +64,10 @@ def answered(prompts: list[dict], scale: str) -> list[float]:
 
 
 def verdict(categories: dict, overall: float | None, errors: int, targets: dict) -> str:
-    """The verdict on all: "pass", "fail" or "incomplete".
+    """The verdict on the evaluation: "pass", "fail" or "incomplete".
 
-    It judges the means as eval.json has them, to four digits, so that everybody can repeat it.
-    "incomplete": a prompt has no answer, or a registered category has no prompt.
+    It judges the rounded means that eval.json has, so that everybody can repeat it. Incomplete
+    means that a prompt has no answer, or that a registered category has no prompt.
     """
     judged = [judge(overall, targets["overall"])]
     for name, target in targets["categories"].items():
@@ -81,9 +80,9 @@ def verdict(categories: dict, overall: float | None, errors: int, targets: dict)
 
 
 def summarize(scored: list[dict], targets: dict) -> dict:
-    """The totals of eval.json, of prompts with category, score, strict_score and invented.
+    """The totals of eval.json.
 
-    A prompt without an answer has the score None. It counts nowhere but in `n` and `errors`.
+    A prompt without an answer has the score None. It counts in `n` and `errors` only.
     """
     members = {}
     for prompt in scored:

@@ -1,7 +1,7 @@
-"""Preflight's questions, one a file.
+"""The checks of preflight, one subject a file.
 
-To add a check, write a function that returns a list of findings, and ask it in preflight.py. Where
-its input cannot be read it raises ValueError, and that is a finding too.
+To add a check, write a function that returns a list of findings, and call it in preflight.py. It
+raises ValueError if its input cannot be read; preflight.py makes a finding of that.
 """
 
 

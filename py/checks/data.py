@@ -1,8 +1,8 @@
-"""What do the rows teach, and what do they not?
+"""What do the rows teach?
 
-Fails: rows that are malformed, miscounted, or not the pinned bytes. Warns: what training on these
-rows leaves out (tools, calls outside the loss) and what makes a score look better or worse than it
-is (prompts shared between splits, other system prompts).
+These checks fail for rows that are malformed, miscounted, or not the pinned bytes. They warn of
+what training leaves out (tools, calls outside the loss) and of what makes a score look better or
+worse than it is (prompts in both splits, other system prompts).
 """
 
 import itertools
@@ -41,7 +41,7 @@ def pinned_checksum(path: Path, file: Path) -> str:
 
 
 def check_checksum(checksums: str, file: Path) -> list[dict]:
-    """Are the bytes of a split the pinned ones? Nothing is found where CHECKSUMS=none."""
+    """Are the bytes of a split the pinned ones? CHECKSUMS=none gives no finding."""
     if checksums == "none":
         return []
     pinned, found = pinned_checksum(Path(checksums), file), sha256_of(file)

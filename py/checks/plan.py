@@ -1,7 +1,7 @@
-"""Does the plan do what it says, and does it fit on this machine?
+"""Does the plan match what the config declares, and does it fit on this machine?
 
-The arithmetic is held to what the config declares (EPOCHS, COVERAGE, TRAINABLE), so that another
-batch size or a smaller model of the same family cannot pass for the same experiment.
+EPOCHS, COVERAGE and TRAINABLE are declared and compared with the arithmetic. So nobody takes a run
+with another batch size, or a smaller model of the family, for the same experiment.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from show import size
 
 BIG = 1e9  # parameters; training more than this on a CPU takes days
 SHARD = 5 << 30  # bytes; mlx-lm writes models in files up to this size
-FLOAT32 = "q5-float32"  # what is served in the place of q5 on a CPU
+FLOAT32 = "q5-float32"  # is served in place of q5 on a CPU
 
 
 def check_promise(
     settings: dict, key: str, value: float, unit: str, source: str, mend: str
 ) -> dict:
-    """Is the `value` that follows from `source` what `key` declares, within 1%?"""
+    """Does `key` declare the `value` that follows from `source`, within 1%?"""
     promise = declared(settings, key, float)
     level, evidence = "ok", f"{source} = {value:.4g}{unit}"
     if promise is not None:
@@ -67,7 +67,7 @@ def check_trainable(settings: dict, model: dict) -> dict:
 
 
 def check_checkpoints(settings: dict) -> dict:
-    """Has every validation loss the weights that it belongs to?"""
+    """Is there a checkpoint for every validation loss?"""
     keys = ("ITERS", "STEPS_PER_EVAL", "SAVE_EVERY")
     iters, every, save = (number(settings, key) for key in keys)
     evidence = (
@@ -94,7 +94,7 @@ def check_validation(settings: dict, rows: int) -> dict:
 
 
 def check_arithmetic(settings: dict, rows: int, valid: int, model: dict) -> tuple[list[dict], dict]:
-    """All of the above. `rows` are trained on, `valid` rows are validated on."""
+    """The checks above. `rows` and `valid` are the numbers of rows of the two splits."""
     epochs = number(settings, "ITERS") * number(settings, "BATCH_SIZE") / rows
     coverage = number(settings, "NUM_LAYERS") / model["layers"]
     plan = {"rows": rows, "epochs": round(epochs, 4), "layer_coverage": round(coverage, 4)}
@@ -118,7 +118,7 @@ def check_vocabulary(largest: int, model: dict) -> list[dict]:
 
 
 def free_bytes(path: Path) -> int:
-    """Free disk where `path` is, or will be."""
+    """Free bytes on the disk of `path`, which need not exist yet."""
     path = path.absolute()
     return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
 
@@ -126,8 +126,8 @@ def free_bytes(path: Path) -> int:
 def with_float32(model: dict) -> dict:
     """`model` (shapes.model_facts) with the bytes of q5-float32, and the flags that make it.
 
-    All weights as float32 where they fit into memory; else only the scales of the quantized ones:
-    the same values in a quarter of the room, at a tenth of the speed.
+    All weights become float32 if they fit into memory. If not, only the scales of the quantized
+    ones do. That takes a quarter of the memory and ten times as long.
     """
     fits = model["float32_bytes"] < 0.8 * memory_bytes()
     return model | {
@@ -137,7 +137,7 @@ def with_float32(model: dict) -> dict:
 
 
 def output_bytes(settings: dict, model: dict) -> dict[str, int]:
-    """Output -> bytes it will take in BUILD: the models that the stages make on this machine."""
+    """Model -> bytes it will take in BUILD, for the models that this machine makes."""
     fused = {} if settings["LOW_MEMORY"] == "1" else {"fused": model["fused_bytes"]}
     outputs = fused | {"q5": model["q5_bytes"]}
     if platform.system() == "Linux" and not on_gpu() and settings["EVAL_EXACT"] != "1":
@@ -146,7 +146,7 @@ def output_bytes(settings: dict, model: dict) -> dict[str, int]:
 
 
 def missing_bytes(settings: dict, model: dict) -> dict[str, int]:
-    """output_bytes of the outputs that are not there yet: the least that a run will write."""
+    """output_bytes of the models that are not there yet."""
     build = Path(settings["BUILD"])
     outputs = output_bytes(settings, model)
     return {name: n for name, n in outputs.items() if not (build / name / "config.json").is_file()}
@@ -171,8 +171,8 @@ def on_gpu() -> bool:
 def check_download(base: Path | None, model: dict) -> list[dict]:
     """Is there room in the hub's cache for the weights that are not here yet?
 
-    `base` is the folder of a hub model's snapshot, None for one of which nothing is here. Nothing
-    is found for a folder from elsewhere, or with all its weights.
+    `base` is the folder of the base model, or None if nothing of it is here. There is no finding if
+    all weights are here, or if the folder is not of the hub.
     """
     if base and not hub_name(base):
         return []

@@ -1,4 +1,4 @@
-"""Is every setting one that the steps can use? Asked first: a step would say so hours later."""
+"""Can the steps use every setting? This is checked first, because a step may fail hours later."""
 
 import importlib.util
 from pathlib import Path
@@ -16,7 +16,7 @@ CHOICES = {
 }
 SWITCHES = "GRAD_CHECKPOINT KEEP_CHECKPOINTS EXPAND_TURNS EVAL_EXACT LOW_MEMORY STRICT"
 CHOICES |= dict.fromkeys(SWITCHES.split(), ("0", "1"))
-# What these promise is held to what is counted. With auto there is no promise.
+# Their values are compared with what is counted. With auto nothing is compared.
 AUTO = ("TRAIN_ROWS", "VALID_ROWS", "EPOCHS", "COVERAGE", "TRAINABLE")
 MANY = 10**9
 ABOVE_0 = 1e-12
@@ -52,7 +52,7 @@ def limits(low: float, high: float) -> str:
 
 
 def check_settings(settings: dict) -> list[dict]:
-    """No finding; ValueError naming the key for a value that no step can use."""
+    """No findings. Raises ValueError, which names the key, for a value that no step can use."""
     for key, choices in CHOICES.items():
         if settings[key] not in choices:
             raise ValueError(f"{key}={settings[key]}: expected one of {', '.join(choices)}")
@@ -81,7 +81,7 @@ def check_batch(settings: dict, rows: int | None, split: str) -> None:
 
 
 def check_services(settings: dict) -> list[dict]:
-    """No finding; ValueError when REPORT_TO names what mlx-lm does not know or .venv has not."""
+    """No findings. Raises ValueError for a service that mlx-lm or .venv does not have."""
     names = settings["REPORT_TO"].split(",")
     for name in names if names != ["none"] else ():
         if name not in ("wandb", "swanlab"):
@@ -94,14 +94,14 @@ def check_services(settings: dict) -> list[dict]:
 
 
 def check_layers(settings: dict, layers: int) -> list[dict]:
-    """No finding; ValueError when more layers are to be trained than the model has."""
+    """No findings. Raises ValueError if NUM_LAYERS is more than the model has."""
     if number(settings, "NUM_LAYERS") > layers:
         raise ValueError(f"NUM_LAYERS={settings['NUM_LAYERS']}: the model has {layers} layers")
     return []
 
 
 def check_results(settings: dict) -> list[dict]:
-    """No finding; ValueError when TARGETS or BASELINE is not what the comparison reads."""
+    """No findings. Raises ValueError if the comparison cannot read TARGETS or BASELINE."""
     read_targets(Path(settings["TARGETS"]))
     if settings["BASELINE"] != "base":
         read_baseline(Path(settings["BASELINE"]))
@@ -109,7 +109,7 @@ def check_results(settings: dict) -> list[dict]:
 
 
 def check_folder(settings: dict) -> list[dict]:
-    """Is BUILD this experiment's own? Two in one folder would overwrite each other's stages."""
+    """Does BUILD belong to this experiment? Two in one folder would overwrite each other."""
     marker = Path(settings["BUILD"]) / ".phase40-build"
     owner = marker.read_text(encoding="utf-8").strip() if marker.is_file() else ""
     if owner in ("", settings["EXPERIMENT"]):
@@ -120,6 +120,6 @@ def check_folder(settings: dict) -> list[dict]:
             "fail",
             f"whose folder {settings['BUILD']} is",
             f"it holds the experiment {owner}, this is {settings['EXPERIMENT']}",
-            "give this one a BUILD of its own, or empty that folder first with make clean",
+            "set another BUILD, or empty that folder first with make clean",
         )
     ]

@@ -1,8 +1,8 @@
 """Is the base model's tokenizer the one that the training format was made for?
 
-Phase 25 trained a Mistral on rows written for Qwen and scored 0%: its tokenizer had none of the
-special tokens, so every row was a different text to it. Here the files of BASE_MODEL's tokenizer
-are compared with REFERENCE_MODEL's. checks/rows.py compares what both make of the rows.
+Phase 25 trained a Mistral on rows written for Qwen and scored 0%. Its tokenizer had none of the
+special tokens, so every row was another text to it. This file compares the tokenizer files of
+BASE_MODEL and REFERENCE_MODEL. checks/rows.py compares the tokens that both make of the rows.
 """
 
 import filecmp
@@ -100,7 +100,7 @@ def check_tokenizer(folders: dict, tokenizers: dict, special_tokens: Path) -> li
     """All findings. `folders` and `tokenizers` hold the base first and the reference second."""
     files = [folder / "tokenizer.json" for folder in folders.values()]
     if all(file.is_file() for file in files) and filecmp.cmp(*files, shallow=False):
-        here = there = read_json(files[0])  # the usual case; 10 MB are not parsed twice
+        here = there = read_json(files[0])  # the usual case: no need to parse 10 MB twice
     else:
         here, there = (contents(folders[key], tokenizers[key]) for key in folders)
     if any(here.get(key) != there.get(key) for key in (*OTHERS, "added_tokens")):
