@@ -41,6 +41,26 @@ def edit_json(path, change):
     path.write_text(json.dumps(value))
 
 
+def tokenizer_config(change, models=("base",)):
+    """A function that changes the tokenizer_config.json of these models."""
+
+    def apply(folder):
+        for model in models:
+            edit_json(folder / model / "tokenizer_config.json", change)
+
+    return apply
+
+
+def template(old: str, new: str, models=("base", "reference")):
+    """A function that replaces a part of the chat template of these models."""
+
+    def change(config):
+        assert old in config["chat_template"]
+        config["chat_template"] = config["chat_template"].replace(old, new)
+
+    return tokenizer_config(change, models)
+
+
 @pytest.fixture
 def experiment(tiny_model, tmp_path):
     """The folder of an experiment that passes: base, reference, data, suite, tools, x.env."""
@@ -48,23 +68,15 @@ def experiment(tiny_model, tmp_path):
         (tmp_path / model).mkdir()
         for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
             shutil.copy(tiny_model / name, tmp_path / model)
-        edit_json(  # a parser that keeps the calls, so that nothing warns
-            tmp_path / model / "tokenizer_config.json",
-            lambda config: config | {"tool_parser_type": "qwen3_coder"},
-        )
+    # A parser that keeps the calls, so that nothing warns.
+    parser = {"tool_parser_type": "qwen3_coder"}
+    tokenizer_config(lambda config: config | parser, ["base", "reference"])(tmp_path)
     (tmp_path / "data").mkdir()
     write_rows(tmp_path / "data/train.jsonl", [row(n, gold(n)) for n in range(20)])
     write_rows(tmp_path / "data/valid.jsonl", [row(n, gold(n)) for n in range(20, 24)])
+    same = {"category": "text_tools", "multi": False, "max_tokens": 64}
     prompts = [
-        {
-            "id": tool,
-            "category": "text_tools",
-            "prompt": f"use {tool}",
-            "expected_tool": tool,
-            "keywords": [tool],
-            "multi": False,
-            "max_tokens": 64,
-        }
+        {"id": tool, "prompt": f"use {tool}", "expected_tool": tool, "keywords": [tool], **same}
         for tool in TOOLS
     ]
     suite = {"name": "small", "system": SYSTEM, "prompts": prompts}
@@ -78,24 +90,11 @@ def experiment(tiny_model, tmp_path):
 
 def configure(folder, **changes):
     """Write x.env: the passing experiment's settings with `changes`."""
-    settings = {
-        "BUILD": folder / "build",
-        "BASE_MODEL": folder / "base",
-        "REFERENCE_MODEL": folder / "reference",
-        "SPECIAL_TOKENS": folder / "special.json",
-        "TOOLS": folder / "tools.json",
-        "SUITE": folder / "suite.json",
-        "DATA": folder / "data",
-        "TRAIN_ROWS": 20,
-        "VALID_ROWS": 4,
-        "ITERS": 10,
-        "BATCH_SIZE": 2,
-        "EPOCHS": 1,
-        "STEPS_PER_EVAL": 5,
-        "SAVE_EVERY": 5,
-        "NUM_LAYERS": 2,
-        "TRAINABLE": 0.016384,
-    }
+    settings = {"BUILD": folder / "build", "DATA": folder / "data", "SUITE": folder / "suite.json"}
+    settings |= {"BASE_MODEL": folder / "base", "REFERENCE_MODEL": folder / "reference"}
+    settings |= {"SPECIAL_TOKENS": folder / "special.json", "TOOLS": folder / "tools.json"}
+    settings |= {"TRAIN_ROWS": 20, "VALID_ROWS": 4, "ITERS": 10, "BATCH_SIZE": 2, "EPOCHS": 1}
+    settings |= {"STEPS_PER_EVAL": 5, "SAVE_EVERY": 5, "NUM_LAYERS": 2, "TRAINABLE": 0.016384}
     write_config(folder / "x.env", **(settings | changes))
 
 

@@ -5,11 +5,21 @@ import re
 import shutil
 
 import preflight
-from breaking import template, tokenizer_config
 from chat_format import encode, open_tokenizer, render_masked, render_prompt, render_row
 from checks import plan as check_plan
 from conftest import ROOT
-from experiment import CALL, SYSTEM, TOOLS, configure, edit_json, gold, row, write_rows
+from experiment import (
+    CALL,
+    SYSTEM,
+    TOOLS,
+    configure,
+    edit_json,
+    gold,
+    row,
+    template,
+    tokenizer_config,
+    write_rows,
+)
 from rows import read_rows
 
 
