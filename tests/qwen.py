@@ -10,6 +10,8 @@ import importlib.resources
 import json
 from pathlib import Path
 
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
 TEMPLATES = Path(__file__).parent / "templates"
 FIRST_SPECIAL_ID = 151643
 SPECIAL_TOKENS = (
@@ -38,13 +40,6 @@ def read_ranks() -> dict[bytes, int]:
     return {base64.b64decode(token): int(rank) for token, rank in pairs}
 
 
-def byte_characters() -> list[str]:
-    """The printable character that stands for each byte in a byte-level BPE vocabulary."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = iter(range(256, 512))
-    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
-
-
 def last_pair(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
     """The two parts that byte-pair encoding merges last to make `token`."""
     parts = [bytes([byte]) for byte in token]
@@ -57,7 +52,7 @@ def last_pair(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
 
 def qwen_tokenizer_json() -> dict:
     """The content of tokenizer.json, as Qwen3 has it."""
-    ranks, characters = read_ranks(), byte_characters()
+    ranks, characters = read_ranks(), bytes_to_unicode()
 
     def text(token: bytes) -> str:
         return "".join(characters[byte] for byte in token)
@@ -71,44 +66,26 @@ def qwen_tokenizer_json() -> dict:
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
     byte_level["use_regex"] = False
     split = {"type": "Split", "pattern": {"Regex": SPLIT}, "behavior": "Isolated", "invert": False}
+    model = {"type": "BPE", "dropout": None, "unk_token": None, "fuse_unk": False}
+    model |= {"continuing_subword_prefix": "", "end_of_word_suffix": ""}
+    model |= {"byte_fallback": False, "ignore_merges": False, "merges": merges}
     return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": added,
+        **{"version": "1.0", "truncation": None, "padding": None, "added_tokens": added},
         "normalizer": {"type": "NFC"},
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
-        "post_processor": byte_level,
-        "decoder": byte_level,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": "",
-            "end_of_word_suffix": "",
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {text(token): rank for token, rank in ranks.items()},
-            "merges": merges,
-        },
+        **{"post_processor": byte_level, "decoder": byte_level},
+        "model": model | {"vocab": {text(token): rank for token, rank in ranks.items()}},
     }
 
 
 def write_qwen_model(folder: Path, tokenizer: dict, template: str, config: dict) -> Path:
     """A model directory without weights: `tokenizer` is tokenizer.json, `template` its name."""
     folder.mkdir(parents=True)
-    tokenizer_config = {
-        "tokenizer_class": "Qwen2Tokenizer",
-        "bos_token": None,
-        "eos_token": "<|im_end|>",
-        "pad_token": "<|endoftext|>",
-        "unk_token": None,
-        "add_prefix_space": False,
-        "model_max_length": 131072,
-        "chat_template": (TEMPLATES / f"{template}.jinja").read_text(),
-    }
+    tokens_config = {"tokenizer_class": "Qwen2Tokenizer", "model_max_length": 131072}
+    tokens_config |= {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    tokens_config |= {"bos_token": None, "unk_token": None, "add_prefix_space": False}
+    tokens_config["chat_template"] = (TEMPLATES / f"{template}.jinja").read_text()
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokens_config))
     (folder / "config.json").write_text(json.dumps(config))
     return folder

@@ -9,28 +9,24 @@ import pytest
 from conftest import ROOT, write_config
 
 
-def run_program(name, *arguments):
-    command = [ROOT / "bin/python", ROOT / "py" / name, *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+def evaluate(folder, model, *arguments):
+    words = [ROOT / "bin/python", ROOT / "py/evaluate.py", "--model", model, *arguments]
+    words += ["--suite", ROOT / "data/suite.json", "--targets", ROOT / "data/baseline.json"]
+    words += ["--tools", ROOT / "data/tools.json", "--server-log", folder / "server.log"]
+    words += ["--out", folder / "eval.json"]
+    return subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=120)
 
 
 def assert_one_line(run, *parts):
-    assert run.returncode == 2, run.stderr
-    assert len(run.stderr.splitlines()) == 1, run.stderr
-    assert "Traceback" not in run.stderr
+    assert run.returncode == 2 and len(run.stderr.splitlines()) == 1, run.stderr
     for part in parts:
         assert part in run.stderr
 
 
-def test_a_missing_model_directory(tmp_path):
-    config = write_config(tmp_path / "x.env", BASE_MODEL=tmp_path / "nowhere")
-    run = run_program("preflight.py", "--config", config, "--out", tmp_path)
-    assert_one_line(run, "nowhere: no such model folder")
-
-
-def test_a_missing_model_to_evaluate(tmp_path):
-    run = run_program("evaluate.py", *evaluate_arguments(tmp_path, tmp_path / "nowhere"))
-    assert_one_line(run, "nowhere")
+def test_a_missing_model_is_named_and_leaves_the_last_result_alone(tmp_path):
+    (tmp_path / "eval.json").write_text("the last result")
+    assert_one_line(evaluate(tmp_path, tmp_path / "nowhere"), "nowhere")
+    assert (tmp_path / "eval.json").read_text() == "the last result"
 
 
 def test_a_port_in_use(tiny_model, tmp_path):
@@ -38,34 +34,8 @@ def test_a_port_in_use(tiny_model, tmp_path):
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        arguments = evaluate_arguments(tmp_path, tiny_model)
-        run = run_program("evaluate.py", *arguments, "--port", port)
+        run = evaluate(tmp_path, tiny_model, "--port", port)
     assert_one_line(run, f"EVAL_PORT={port}", "0 for any free port")
-
-
-def test_a_failed_evaluation_leaves_the_last_result_alone(tmp_path):
-    (tmp_path / "eval.json").write_text("the last result")
-    run_program("evaluate.py", *evaluate_arguments(tmp_path, tmp_path / "nowhere"))
-    assert (tmp_path / "eval.json").read_text() == "the last result"
-
-
-@pytest.mark.parametrize(
-    ("suite", "message"),
-    [
-        ("[", "suite.json:1: not JSON"),
-        ("[]", "suite.json: expected a JSON object"),
-        ('{"name": "x", "system": "", "prompts": []}', "prompts: List should have at least 1 item"),
-        (
-            '{"name": "x", "system": "", "prompts": [{"id": 1}]}',
-            "prompts[0].id: Input should be a valid string, not 1",
-        ),
-    ],
-)
-def test_a_malformed_suite(tmp_path, tiny_model, suite, message):
-    (tmp_path / "suite.json").write_text(suite)
-    arguments = evaluate_arguments(tmp_path, tiny_model)
-    arguments[arguments.index("--suite") + 1] = tmp_path / "suite.json"
-    assert_one_line(run_program("evaluate.py", *arguments), message)
 
 
 def test_an_unwritable_build_folder(tmp_path, make):
@@ -82,12 +52,9 @@ def test_clean_refuses_what_is_no_build_folder(place, tmp_path):
     home.mkdir()
     (home / "eval.json").write_text("mine")
     place = str(home) if place == "$HOME" else place
-    run = subprocess.run(
-        [ROOT / "bin/clean.sh", place, "all"],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(home)},
-        capture_output=True,
-        text=True,
-    )
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(home)}
+    words = [ROOT / "bin/clean.sh", place, "all"]
+    run = subprocess.run(words, env=env, capture_output=True, text=True)
     assert_one_line(run, "refusing")
     assert (home / "eval.json").exists()
 
@@ -103,9 +70,8 @@ def test_clean_leaves_what_the_recipe_did_not_make(tmp_path, place):
     (tmp_path / ".phase40-build").touch()
     (repository / "link").symlink_to(repository / "real")
     shutil.copytree(tmp_path / "stranger", repository / "stranger")
-    run = subprocess.run(
-        [repository / "bin/clean.sh", place, "all"], capture_output=True, text=True
-    )
+    words = [repository / "bin/clean.sh", place, "all"]
+    run = subprocess.run(words, capture_output=True, text=True)
     assert run.returncode == 2 and "clean: " in run.stderr, run.stdout
     assert len(list(tmp_path.rglob("mine"))) == 4
 
@@ -120,12 +86,3 @@ def test_clean_of_nothing_is_no_mistake_and_leaves_nothing(tmp_path, make):
     run = make("clean", f"CONFIG={config}")
     assert run.returncode == 0 and "nothing to free" in run.stdout, run.stderr
     assert [path.name for path in (tmp_path / "build").iterdir()] == ["mine"]
-
-
-def evaluate_arguments(folder, model):
-    return [
-        *("--model", model, "--suite", ROOT / "data/suite.json"),
-        *("--targets", ROOT / "data/baseline.json", "--tools", ROOT / "data/tools.json"),
-        *("--out", folder / "eval.json"),
-        *("--server-log", folder / "server.log"),
-    ]

@@ -400,12 +400,14 @@ def assert_stopped(run: tuple, says: str, status: int) -> None:
     assert len(error.splitlines()) == 1 and error.startswith(f"preflight: {id}: "), error
 
 
-def test_the_experiment_passes_before_it_is_broken(check):
+def test_the_experiment_passes_before_it_is_broken(experiment, check):
     status, error, findings, facts = check()
     assert (status, error) == (0, "")
     assert {finding["level"] for finding in findings.values()} == {"ok"}
     assert all(set(f) == {"id", "level", "what", "evidence", "fix"} for f in findings.values())
     assert facts["train_rows"] == 20 and facts["tool_calls"] == 20
+    report = json.loads((experiment / "preflight.json").read_text())
+    assert list(report) == ["schema", "checks", "facts"] and report["schema"] == 1
 
 
 @pytest.mark.parametrize(("says", "break_it"), RUINOUS)

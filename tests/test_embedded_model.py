@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+import embedded_model
 from conftest import ROOT
 
 
@@ -34,30 +35,23 @@ def greedy(model, tokenizer, question: str, tokens: int) -> list[int]:
     return answer
 
 
-# fmt: off
 # Recorded from a run that was checked against two other implementations: the float32 weights
 # against the gguf package's own dequantization, and these tokens against transformers with torch.
+SEASONS = "504 1876 12064 282 260 713 359 42 1116 33 30 11652 365 16242 29 9389"
+OPPOSITE = "504 7011 282 3380 314 4011 30 669 314 253 4959 1909 281 2092 284 1835"
 ANSWERS = {
-    "What is the capital of France?": [504, 3575, 282, 4649, 314, 7042, 30, 2],
-    "Name the four seasons of the year.": [
-        504, 1876, 12064, 282, 260, 713, 359, 42, 1116, 33, 30, 11652, 365, 16242, 29, 9389
-    ],
-    "What is the opposite of hot?": [
-        504, 7011, 282, 3380, 314, 4011, 30, 669, 314, 253, 4959, 1909, 281, 2092, 284, 1835
-    ],
+    "What is the capital of France?": "504 3575 282 4649 314 7042 30 2",
+    "Name the four seasons of the year.": SEASONS,
+    "What is the opposite of hot?": OPPOSITE,
 }
-# fmt: on
-
-
-def test_it_knows_the_capital_of_france(embedded):
-    model, tokenizer = embedded
-    answer = tokenizer.decode(greedy(model, tokenizer, "What is the capital of France?", 16))
-    assert "The capital of France is Paris." in answer
 
 
 @pytest.mark.parametrize("question", ANSWERS)
 def test_its_greedy_continuation_is_right_token_by_token(embedded, question):
-    assert greedy(*embedded, question, 16) == ANSWERS[question]
+    answer = greedy(*embedded, question, 16)
+    assert answer == list(map(int, ANSWERS[question].split()))
+    if "France" in question:
+        assert "The capital of France is Paris." in embedded[1].decode(answer)
 
 
 def test_everything_is_float32_and_nothing_is_quantized(embedded):
@@ -76,12 +70,10 @@ def test_special_tokens_and_template(embedded):
         assert tokenizer.encode(token, add_special_tokens=False) == [id]
     messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "a 12"}]
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    assert text == (
-        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\na 12<|im_end|>\n<|im_start|>assistant\n"
-    )
-    assert tokenizer.decode(tokenizer.encode("def f(x):\n    return x  # 123 é")) == (
-        "def f(x):\n    return x  # 123 é"
-    )
+    start, end = "<|im_start|>", "<|im_end|>\n"
+    assert text == f"{start}system\nS{end}{start}user\na 12{end}{start}assistant\n"
+    code = "def f(x):\n    return x  # 123 é"
+    assert tokenizer.decode(tokenizer.encode(code)) == code
 
 
 def test_a_missing_package_is_one_line():

@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from conftest import ROOT, wait_for
-from test_original_suite import SCRIPT
 
 ROWS = {"train.jsonl": b'{"n": 1}\n' * 5000, "valid.jsonl": b'{"n": 2}\n' * 90}
 TRAIN = ROWS["train.jsonl"]
@@ -84,35 +83,36 @@ def leave(tmp_path, name, content):
 
 
 @pytest.mark.parametrize("folder", ["", "/data/rows/"])
-def test_a_tree_and_a_folder_of_files_are_mirrors(mirror, tmp_path, folder):
+def test_a_tree_and_a_folder_of_files_are_mirrors_and_what_is_there_is_kept(
+    mirror, tmp_path, folder
+):
     assert fetch(f"file://{mirror}{folder}", tmp_path) == (0, [])
     assert got(tmp_path) == ROWS
-
-
-def test_a_second_fetch_keeps_what_is_there(mirror, tmp_path):
-    fetch(f"file://{mirror}", tmp_path)
     dates = {file: file.stat().st_mtime_ns for file in (tmp_path / "rows").glob("*")}
     assert fetch("file:///nowhere", tmp_path) == (0, [])
     assert {file: file.stat().st_mtime_ns for file in dates} == dates
 
 
-@pytest.mark.parametrize(
-    "damaged",
-    [b"X" + TRAIN[1:], TRAIN[:-400], b"", b"<html>sign in</html>", TRAIN.replace(b"\n", b"\r\n")],
-    ids=["tampered", "truncated", "empty", "a web page", "Windows line ends"],
-)
-def test_a_damaged_file_is_refused_in_one_line_and_not_kept(mirror, tmp_path, damaged):
-    (mirror / "data/rows/train.jsonl").write_bytes(damaged)
-    status, lines = fetch(f"file://{mirror}", tmp_path)
-    assert status == 2 and len(lines) == 1, lines
-    assert f"train.jsonl: what came from file://{mirror} is not the file" in lines[0]
-    assert got(tmp_path) == {"valid.jsonl": ROWS["valid.jsonl"]}
+DAMAGED = {
+    "tampered": b"X" + TRAIN[1:],
+    "truncated": TRAIN[:-400],
+    "empty": b"",
+    "a web page": b"<html>sign in</html>",
+    "Windows line ends": TRAIN.replace(b"\n", b"\r\n"),
+    "missing": None,
+}
 
 
-def test_a_missing_file_is_one_line_and_the_others_come(mirror, tmp_path):
-    (mirror / "data/rows/train.jsonl").unlink()
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_or_missing_file_is_one_line_and_the_others_come(mirror, tmp_path, damage):
+    file, says = mirror / "data/rows/train.jsonl", f"what came from file://{mirror} is not the file"
+    if damage == "missing":
+        file.unlink()
+        says = "cannot be fetched: file:"
+    else:
+        file.write_bytes(DAMAGED[damage])
     status, lines = fetch(f"file://{mirror}", tmp_path)
-    assert status == 2 and len(lines) == 1 and "train.jsonl: cannot be fetched: file:" in lines[0]
+    assert status == 2 and len(lines) == 1 and f"train.jsonl: {says}" in lines[0], lines
     assert got(tmp_path) == {"valid.jsonl": ROWS["valid.jsonl"]}
 
 
@@ -156,18 +156,14 @@ def test_two_fetches_at_once_leave_no_wrong_file(web, tmp_path):
     assert got(tmp_path) == {"train.jsonl": TRAIN}
 
 
-def test_a_misspelt_folder_is_not_filled_with_other_rows(mirror, tmp_path):
-    status, lines = fetch(f"file://{mirror}", tmp_path, "../rowz/train.jsonl")
-    assert status == 2 and "is DATA misspelt?" in lines[0]
-    assert not (tmp_path / "rowz").exists()
-
-
 def test_unusable_arguments_are_one_line(mirror, tmp_path):
     def said(url, *names):
         status, lines = fetch(url, tmp_path, *names)
         assert status == 2 and len(lines) == 1, lines
         return lines[0]
 
+    assert "is DATA misspelt?" in said(f"file://{mirror}", "../rowz/train.jsonl")
+    assert not (tmp_path / "rowz").exists()
     assert "DATA_URL=none" in said("none", "train.jsonl")
     assert "lists no such name" in said(f"file://{mirror}", "other.jsonl")
     assert "curl: (7)" in said("http://127.0.0.1:9", "train.jsonl")
@@ -186,19 +182,3 @@ def test_make_data_and_make_eval_fetch_what_is_missing(mirror, tmp_path, make):
     run = make("data", *settings)
     assert run.returncode == 0 and got(tmp_path) == ROWS, run.stderr
     assert "bin/fetch.sh" not in make("-n", "eval", *settings).stdout
-
-
-def test_the_prompts_are_read_once_and_an_edited_copy_is_not_overwritten(tmp_path):
-    script, suite = tmp_path / "ask.py", tmp_path / "suite.json"
-    script.write_text(SCRIPT)
-    words = [ROOT / "bin/python", ROOT / "py/original_suite.py", "--script", script]
-    words += ["--out", suite]
-
-    def extract():
-        return subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=60)
-
-    assert extract().returncode == 0 and extract().returncode == 0
-    suite.write_text(suite.read_text().replace("Find X", "Find Y"))
-    run = extract()
-    assert run.returncode == 2 and "left as it is" in run.stderr and "Find Y" in suite.read_text()
-    assert list(tmp_path.glob("suite.json.*")) == []

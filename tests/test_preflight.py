@@ -5,9 +5,8 @@ import re
 import shutil
 
 import preflight
-from chat_format import encode, open_tokenizer, render_masked, render_prompt, render_row
+from chat_format import encode, open_tokenizer, render_row
 from checks import plan as check_plan
-from conftest import ROOT
 from experiment import (
     CALL,
     SYSTEM,
@@ -99,12 +98,6 @@ def test_supervised_tokens_are_those_that_mlx_lm_does_not_mask(experiment, check
     ]
 
 
-def test_unequal_steps_leave_a_loss_without_weights(check):
-    _, _, findings, _ = check(SAVE_EVERY=10)
-    assert findings["plan.checkpoints"]["level"] == "warn"
-    assert "2 losses, 1 checkpoints" in findings["plan.checkpoints"]["evidence"]
-
-
 def test_another_wording_of_the_reference_is_shown_in_context(experiment, check):
     template("assistant\n", "assistant\n\n", ["reference"])(experiment)
     template("'role'] +", "'role'] ~ ':' ~", ["reference"])(experiment)
@@ -116,8 +109,10 @@ def test_another_wording_of_the_reference_is_shown_in_context(experiment, check)
     assert "'<|im_start|>system:\\nYou are" in wording["evidence"]
 
 
-def test_strict_turns_warnings_into_failures(check):
-    assert check(SAVE_EVERY=10)[0] == 0
+def test_a_loss_without_weights_is_a_warning_and_with_strict_a_failure(check):
+    status, _, findings, _ = check(SAVE_EVERY=10)
+    assert status == 0 and findings["plan.checkpoints"]["level"] == "warn"
+    assert "2 losses, 1 checkpoints" in findings["plan.checkpoints"]["evidence"]
     status, error, findings, _ = check(SAVE_EVERY=10, STRICT=1)
     assert status == 1 and error.startswith("preflight: plan.checkpoints: ")
     assert findings["plan.checkpoints"]["level"] == "fail"
@@ -176,11 +171,14 @@ def test_a_wrong_scorer_fails_the_instrument_check(check, monkeypatch):
     assert levels == ["ok", "fail", "fail", "fail"]
 
 
-def test_a_model_that_is_not_here_is_named_and_the_rest_is_checked(check):
+def test_a_model_that_is_not_here_is_named_and_the_rest_is_checked(experiment, check):
     status, error, findings, _ = check(REFERENCE_MODEL="org/nowhere")
     assert status == 2 and len(error.splitlines()) == 1
     assert error.startswith("preflight: model.reference_model: org/nowhere: neither a folder nor")
-    assert findings["plan.epochs"]["level"] == "ok"  # what can be checked without it, is
+    assert findings["plan.epochs"]["level"] == "ok"
+    shutil.rmtree(experiment / "base")
+    left_out = ["tokenizer", "template", "served", "instrument", "plan", "resources"]
+    assert check()[3]["not_checked"] == left_out
 
 
 def test_the_disk_of_the_hubs_cache_is_looked_at_too(tmp_path, monkeypatch):
@@ -212,14 +210,6 @@ def test_the_table_shows_what_is_not_ok_and_fits_a_terminal(experiment, capsys, 
     assert re.match(r"\d+ checks ok, 1 warned, 1 failed, ", lines[-1])
 
 
-def test_every_demo_prompt_is_a_prefix_of_its_row(tiny_model):
-    tokenizer = open_tokenizer(tiny_model)
-    for _, messages in read_rows(ROOT / "data/demo/valid.jsonl"):
-        row_text = render_row(tokenizer, messages)
-        assert row_text.startswith(render_prompt(tokenizer, messages[:-1]))
-        assert row_text.startswith(render_masked(tokenizer, messages))
-
-
 def test_strange_calls_in_training_are_a_warning(experiment, check):
     answers = [
         gold(0).replace("execute_code", "exec_code"),
@@ -243,22 +233,10 @@ def test_another_experiments_folder_is_refused(experiment, check):
     assert check()[0] == 0
 
 
-def test_what_was_not_checked_is_said(experiment, check):
-    shutil.rmtree(experiment / "base")
-    facts = check()[3]
-    assert facts["not_checked"] == [
-        *("tokenizer", "template", "served", "instrument", "plan", "resources")
-    ]
-
-
-def test_the_same_input_gives_the_same_report(experiment, check):
-    reports = []
-    for _ in range(2):
-        check()
-        report = json.loads((experiment / "preflight.json").read_text())
-        assert list(report) == ["schema", "checks", "facts"] and report["schema"] == 1
-        reports.append([e for e in report["checks"] if not e["id"].startswith("resources.")])
-    assert reports[0] == reports[1]
+def test_the_same_input_gives_the_same_report(check):
+    first, again = check()[2], check()[2]
+    assert list(first) == list(again)
+    assert all(first[id] == again[id] for id in first if not id.startswith("resources."))
 
 
 def test_auto_states_the_number_instead_of_holding_it_to_one(experiment, check):

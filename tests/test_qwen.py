@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from conftest import ROOT, write_config
 from embedded_model import convert_tokenizer, find_gguf, tokenizer_config
@@ -23,26 +23,13 @@ def qwen(tmp_path_factory):
 
 def run_preflight(folder, base, reference):
     """(exit status, stderr, {id: finding}, facts) on the demo's rows with the plan of phase40."""
-    config = write_config(
-        folder / "x.env",
-        BUILD=folder / "build",
-        BASE_MODEL=base,
-        REFERENCE_MODEL=reference,
-        SPECIAL_TOKENS="data/special_tokens_qwen3.json",
-        NUM_LAYERS=16,
-        COVERAGE=44,
-        TRAINABLE=9.699,
-        EVAL_EXACT=1,
-    )
+    plan = {"NUM_LAYERS": 16, "COVERAGE": 44, "TRAINABLE": 9.699, "EVAL_EXACT": 1}
+    plan |= {"SPECIAL_TOKENS": "data/special_tokens_qwen3.json", "BUILD": folder / "build"}
+    config = write_config(folder / "x.env", BASE_MODEL=base, REFERENCE_MODEL=reference, **plan)
     command = [ROOT / "bin/python", ROOT / "py/preflight.py", "--config", config, "--out", folder]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     report = json.loads((folder / "preflight.json").read_text())
     return run.returncode, run.stderr, {c["id"]: c for c in report["checks"]}, report["facts"]
-
-
-def test_the_vocabulary_is_qwens(qwen):
-    model = json.loads((qwen / "8b/tokenizer.json").read_text())["model"]
-    assert (len(model["vocab"]), len(model["merges"])) == (151_643, 151_387)
 
 
 def test_qwen3_8b_against_qwen3_coder(qwen, tmp_path):
@@ -63,9 +50,8 @@ def test_the_sizes_are_those_of_the_first_run(qwen, tmp_path):
     assert round(model["parameters"] / 1e6, 1) == 8190.7
     fused, q5 = model["fused_bytes"] / 1e9, model["q5_bytes"] / 1e9
     assert (round(fused, 1), round(q5, 1), round(fused + q5, 1)) == (16.4, 5.6, 22.0)
-    assert findings["resources.disk"]["evidence"].startswith(
-        "22.0 GB needed (fused 16.4 GB + q5 5.6"
-    )
+    needed = "22.0 GB needed (fused 16.4 GB + q5 5.6"
+    assert findings["resources.disk"]["evidence"].startswith(needed)
 
 
 def test_smollm2_against_qwen_is_told_so_that_one_understands(qwen, tmp_path):
@@ -81,9 +67,9 @@ def test_smollm2_against_qwen_is_told_so_that_one_understands(qwen, tmp_path):
     assert error.startswith("preflight: tokenizer.special_tokens: BASE_MODEL: <|endoftext|> has id")
     assert "Phase 25: 0%" in error and "choose a BASE_MODEL with REFERENCE_MODEL's" in error
     assert "(49,152 here, 151,643 there)" in findings["tokenizer.vocabulary"]["evidence"]
-    assert findings["tokenizer.rows"]["level"] == "fail"
-    assert "401 of 401 rows become other tokens" in findings["tokenizer.rows"]["evidence"]
-    assert "special tokens moved" in findings["tokenizer.rows"]["evidence"]
+    rows = findings["tokenizer.rows"]
+    assert rows["level"] == "fail" and "special tokens moved" in rows["evidence"]
+    assert "401 of 401 rows become other tokens" in rows["evidence"]
 
 
 def write_mistral_style(folder):
@@ -92,23 +78,18 @@ def write_mistral_style(folder):
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
     special = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=[AddedToken(token, special=True) for token in special],
-        show_progress=False,
-    )
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False)
     tokenizer.train_from_iterator((ROOT / "README.md").read_text().splitlines(), trainer)
     folder.mkdir()
     tokenizer.save(str(folder / "tokenizer.json"))
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        **{"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
-        "chat_template": "{% for m in messages %}{% if m.role == 'user' %}"
-        "{{ '[INST] ' + m.content + ' [/INST]' }}{% elif m.role == 'assistant' %}"
-        "{{ ' ' + m.content + '</s>' }}{% else %}"
-        "{{ raise_exception('Only user and assistant roles are supported') }}"
-        "{% endif %}{% endfor %}",
-    }
+    config = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config["chat_template"] = (
+        "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+        "{% elif m.role == 'assistant' %} {{ m.content }}</s>"
+        "{% else %}{{ raise_exception('Only user and assistant roles are supported') }}"
+        "{% endif %}{% endfor %}"
+    )
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     (folder / "config.json").write_text(json.dumps(QWEN3_8B))
 
@@ -118,8 +99,6 @@ def test_mistral_style_against_qwen_is_told_so_that_one_understands(qwen, tmp_pa
     status, error, findings, _ = run_preflight(tmp_path, tmp_path / "mistral", qwen / "coder")
     assert status == 2 and len(error.splitlines()) == 1
     assert "BASE_MODEL: <|im_start|> is no token but" in error
-    assert "Only user and assistant roles" in findings["template.render"]["evidence"]
-    assert (
-        "train.jsonl:1: BASE_MODEL: the chat template refuses"
-        in (findings["template.render"]["evidence"])
-    )
+    refusal = findings["template.render"]["evidence"]
+    assert "train.jsonl:1: BASE_MODEL: the chat template refuses" in refusal
+    assert "Only user and assistant roles" in refusal

