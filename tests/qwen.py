@@ -70,10 +70,14 @@ def qwen_tokenizer_json() -> dict:
     model |= {"continuing_subword_prefix": "", "end_of_word_suffix": ""}
     model |= {"byte_fallback": False, "ignore_merges": False, "merges": merges}
     return {
-        **{"version": "1.0", "truncation": None, "padding": None, "added_tokens": added},
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
         "normalizer": {"type": "NFC"},
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
-        **{"post_processor": byte_level, "decoder": byte_level},
+        "post_processor": byte_level,
+        "decoder": byte_level,
         "model": model | {"vocab": {text(token): rank for token, rank in ranks.items()}},
     }
 

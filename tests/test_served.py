@@ -29,13 +29,8 @@ def answered(request, taught, tmp_path_factory):
     suite = suite_of(TEXTS)
     responses = {}
     with ModelServer(model, 0, model.parent / "server.log") as server:
-        body = {
-            "model": find_model_id(server.url, model),
-            "max_tokens": 120,
-            "temperature": 0,
-            "logprobs": True,
-            "chat_template_kwargs": TEMPLATE_ARGUMENTS,
-        }
+        body = {"model": find_model_id(server.url, model), "max_tokens": 120, "temperature": 0}
+        body |= {"logprobs": True, "chat_template_kwargs": TEMPLATE_ARGUMENTS}
         for prompt in suite["prompts"]:
             request_body = body | {"messages": messages_of(suite, prompt)}
             responses[prompt["id"]], _ = ask(server, request_body, 60)
