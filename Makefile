@@ -39,10 +39,10 @@ train     = $(foreach key,BASE_MODEL EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE 
 	revision=$(shell sed -n 's|.*"$(BASE_MODEL)": "\(.*\)".*|\1|p' $(BUILD)/models.json 2>/dev/null) \
 	$(filter $(BASE_MODEL)==% mlx==% mlx-lm==%,$(shell cat py/requirements.lock py/requirements-embedded.lock))
 quantize  = Q_BITS=$(Q_BITS) Q_GROUP_SIZE=$(Q_GROUP_SIZE)
-ladder    = LADDER_ROWS=$(LADDER_ROWS)
-eval      = $(foreach key,EXPERIMENT SUITE TARGETS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY EVAL_EXACT \
+ladder    = LADDER_ROWS=$(LADDER_ROWS) $(quantize)
+eval      = $(foreach key,EXPERIMENT SUITE TARGETS TOOLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY EVAL_EXACT \
 	EVAL_URL EVAL_MODEL,$(key)=$($(key)))
-eval_base = $(foreach key,BASE_MODEL SUITE TARGETS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY,$(key)=$($(key)))
+eval_base = $(foreach key,BASE_MODEL SUITE TARGETS TOOLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY,$(key)=$($(key)))
 compare   = BASELINE=$(BASELINE) TARGETS=$(TARGETS)
 
 # A step writes to $@.tmp. bin/done.sh moves that into place, so what has its final name is whole. It removes the
@@ -171,8 +171,8 @@ $(BUILD)/q5-float32: $(BUILD)/q5
 LADDER = $(if $(filter -1,$(LADDER_ROWS))$(filter-out none,$(EVAL_URL)),,$(BUILD)/ladder.json)
 
 ladder: $(BUILD)/ladder.json ## validation loss of base, base + adapter, fused and q5
-$(BUILD)/ladder.json: $(BUILD)/adapters $(if $(filter 0,$(LOW_MEMORY)),$(BUILD)/fused) $(SERVED) $(call changed,ladder) \
-		| $(BUILD)/base $(filter $(BUILD)/data,$(TRAINED_ON))
+$(BUILD)/ladder.json: $(BUILD)/adapters $(call changed,ladder) \
+		| $(if $(filter 0,$(LOW_MEMORY)),$(BUILD)/fused) $(SERVED) $(BUILD)/base $(filter $(BUILD)/data,$(TRAINED_ON))
 	bin/python py/ladder.py --model $(BUILD)/base --adapters $(BUILD)/adapters --q5 $(SERVED) \
 		$(if $(filter 0,$(LOW_MEMORY)),--fused $(BUILD)/fused) --data $(TRAINED_ON) --rows $(LADDER_ROWS) --out $@.tmp
 	@bin/done.sh $@ ladder '$(ladder)'

@@ -30,7 +30,7 @@ done
 }
 line ~ /^#/ || line == "" { next }
 sub(/\r$/, "", line) { problem = "Windows line end; save the file with plain line ends" }
-line !~ /^[A-Z][A-Z0-9_]*=/ && !problem { problem = "not KEY=value" }
+line !~ /^[A-Z][A-Z0-9_]*=/ && !problem { problem = "not KEY=value; no spaces around =" }
 line !~ /=[A-Za-z0-9_.,:\/@%+~-]+$/ && !problem {
     problem = "a value is one or more of letters, digits and _.,:/@%+~-"
 }

@@ -6,7 +6,7 @@
 TO_MAKE = $(MAKE) -n --no-print-directory eval | sed -n -e 's/^bin\/done.sh \([^ ]*\).*/\1/p' \
 	-e 's/^bin\/python py\/preflight.py --out \(.*\)/\1\/preflight.ok/p'
 
-plan: | $(BUILD)/.phase40-build ## what make eval would make, how long it took, how large it is
+plan: | $(BUILD)/.phase40-build $(if $(EMBEDDED),$(BUILD)/base) ## what make eval would make, how long it took, how large it is
 	@$(TO_MAKE) | .venv/bin/python py/plan.py
 
 STEPS = preflight base train quantize ladder eval eval_base compare
@@ -16,7 +16,7 @@ new_words = $(foreach word,$(filter-out $(noted),$($(step))),$(filter $(firstwor
 
 why: ## which settings differ from the last run of each step
 	@$(foreach step,$(STEPS),$(if $(noted),echo "$(step): $(or $(strip $(new_words)),no setting has changed)";))
-	@echo "make eval would make: $$($(TO_MAKE) | tr '\n' ' ')"
+	@echo "make eval would make, for a setting or a newer file: $$($(TO_MAKE) | tr '\n' ' ')"
 
 OUTPUTS = $(wildcard $(addprefix $(BUILD)/,base adapters adapters.training fused q5 q5-float32))
 

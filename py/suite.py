@@ -161,8 +161,12 @@ def read_special_tokens(path: Path) -> dict:
 
 
 def messages_of(suite: dict, prompt: dict) -> list[dict]:
-    """The chat messages that ask `prompt`: the suite's system prompt, then the request."""
-    return [
-        {"role": "system", "content": suite["system"]},
-        {"role": "user", "content": prompt["prompt"]},
-    ]
+    """The chat messages that ask `prompt`: the suite's system prompt, then the request.
+
+    An empty system prompt sends no such message. A chat template may then write one of its own, and
+    it does the same for rows without one.
+    """
+    request = {"role": "user", "content": prompt["prompt"]}
+    if not suite["system"]:
+        return [request]
+    return [{"role": "system", "content": suite["system"]}, request]

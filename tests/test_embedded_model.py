@@ -5,7 +5,6 @@ import subprocess
 
 import pytest
 
-import embedded_model
 from conftest import ROOT
 
 

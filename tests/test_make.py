@@ -36,6 +36,7 @@ SETTINGS = {
         (
             *("EVAL_TEMPERATURE=0.5", "EVAL_SEED=1", "EVAL_MAX_TOKENS=9", "EVAL_CONCURRENCY=2"),
             *("SUITE=data/suite.json", "TARGETS=data/../data/baseline.json"),
+            "TOOLS=data/../data/tools.json",
         ),
         ["eval.json", "eval_base.json"],
     ),
@@ -44,7 +45,7 @@ SETTINGS = {
         (
             *("REFERENCE_MODEL=data/demo", "SPECIAL_TOKENS=data/special_tokens_qwen3.json"),
             *("CHECKSUMS=data/phase33b.sha256", "TRAIN_ROWS=400", "VALID_ROWS=39", "COVERAGE=99"),
-            *("EPOCHS=2", "TRAINABLE=2", "STRICT=1", "TOOLS=data/../data/tools.json"),
+            *("EPOCHS=2", "TRAINABLE=2", "STRICT=1"),
             *("DATA_URL=file:///nowhere", "KEEP_CHECKPOINTS=1", "REPORT_TO=wandb"),
             *("EVAL_TIMEOUT=5", "EVAL_PORT=9000", "BASELINE=data/baseline.json"),
         ),
@@ -133,6 +134,8 @@ def test_a_model_that_is_gone_is_made_again_only_when_it_is_needed(own, make):
     assert planned(make, config, "Q_BITS=4")[0] == "fused"
     assert make("clean-build", f"CONFIG={config}").returncode == 0
     assert planned(make, config) == []
+    again = planned(make, config, "EVAL_MAX_TOKENS=9")
+    assert again[0] == "fused" and "ladder.json" not in again  # the same q5 is made again
     assert made(make("-n", "quantize", f"CONFIG={config}").stdout) == ["fused", "q5"]
     said = make("chat", f"CONFIG={config}").stderr.splitlines()[0]
     assert "no model here; make " in said
