@@ -57,7 +57,7 @@ def test_the_prompts_are_read_once_and_an_edited_copy_is_not_overwritten(tmp_pat
     assert convert(SCRIPT) == convert(SCRIPT) == (0, "")
     suite.write_text(suite.read_text().replace("Find X", "Find Y"))
     status, said = convert(SCRIPT)
-    assert status == 2 and "left as it is" in said and "Find Y" in suite.read_text()
+    assert status == 2 and "is not overwritten" in said and "Find Y" in suite.read_text()
     assert list(tmp_path.glob("suite.json.*")) == []
 
 
