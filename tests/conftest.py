@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import shutil
 import signal
@@ -42,21 +41,6 @@ def wait_for(fact) -> None:
     while not fact():
         assert time.monotonic() < deadline, "waited a minute in vain"
         time.sleep(0.01)
-
-
-def on_terminal(words: list, env: dict[str, str]) -> bytes:
-    """What a terminal gets to see of a command, run in the repository, and of its errors."""
-    leader, follower = pty.openpty()
-    subprocess.run(
-        list(map(str, words)), cwd=ROOT, env=env, stdout=follower, stderr=follower, timeout=300
-    )
-    os.write(follower, b"END")
-    os.close(follower)
-    seen = b""
-    while not seen.endswith(b"END"):
-        seen += os.read(leader, 65536)
-    os.close(leader)
-    return seen.removesuffix(b"END")
 
 
 @pytest.fixture(scope="session")
