@@ -7,9 +7,9 @@ with one of its answers.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
+from program import run
 from rows import placed_rows
 from settings import add_config, load_settings
 
@@ -29,26 +29,21 @@ def training_rows(settings: dict, split: str):
             yield place, row
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the two splits")
     args = parser.parse_args()
-    try:
-        settings = load_settings(args.config) | {"EXPAND_TURNS": "1"}
-        args.out.mkdir(parents=True, exist_ok=True)
-        for split in ("train", "valid"):
-            with (args.out / f"{split}.jsonl").open("w", encoding="utf-8") as out:
-                count = 0
-                for _, row in training_rows(settings, split):
-                    out.write(json.dumps({"messages": row}, ensure_ascii=False) + "\n")
-                    count += 1
-            print(f"{split}: {count:,} rows, one for each assistant turn")
-    except (ValueError, OSError) as error:
-        print(f"expand_turns: {error}", file=sys.stderr)
-        return 2
-    return 0
+    settings = load_settings(args.config) | {"EXPAND_TURNS": "1"}
+    args.out.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "valid"):
+        with (args.out / f"{split}.jsonl").open("w", encoding="utf-8") as out:
+            count = 0
+            for _, row in training_rows(settings, split):
+                out.write(json.dumps({"messages": row}, ensure_ascii=False) + "\n")
+                count += 1
+        print(f"{split}: {count:,} rows, one for each assistant turn")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)
