@@ -1,5 +1,6 @@
 # The settings: phase40.env, then CONFIG, whose lines replace some of its values. Make's command line wins over
-# both files. The environment does not: a SEED that is set there must not train another model.
+# both files. The environment does not: a SEED that is set there must not train another model. If CONFIG names
+# DATA of its own, data/own.env comes between the two: phase40.env's promises are about other rows.
 
 CONFIG := phase40.env
 # What the command line may set besides the keys of phase40.env. Each is empty otherwise.
@@ -20,6 +21,9 @@ PROBLEM := $(shell bin/settings.sh $(call quote,$(value CONFIG)) \
 $(if $(PROBLEM),$(error $(PROBLEM)))
 
 include phase40.env
+ifneq ($(filter-out DATA=$(DATA),$(shell grep '^DATA=' $(CONFIG))),)
+include data/own.env
+endif
 include $(CONFIG)
 
 # Programs read the settings from this (py/settings.py).

@@ -7,6 +7,7 @@ from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL = ROOT / "phase40.env"  # names every key there is
+OWN = ROOT / "data/own.env"  # is read before a config with rows of its own
 
 
 def load_settings(config: Path | None = None) -> dict[str, str]:
@@ -16,7 +17,16 @@ def load_settings(config: Path | None = None) -> dict[str, str]:
     is no such file, or when it has a key that phase40.env has not.
     """
     if config is None and "SETTINGS" in os.environ:
-        return dict(word.split("=", 1) for word in os.environ["SETTINGS"].split())
+        settings = dict(word.split("=", 1) for word in os.environ["SETTINGS"].split())
+    else:
+        settings = read_files(config)
+    if settings["REFERENCE_MODEL"] == "none":
+        settings["REFERENCE_MODEL"] = settings["BASE_MODEL"]
+    return settings
+
+
+def read_files(config: Path | None) -> dict[str, str]:
+    """The settings as bin/settings.mk reads them, without Make's command line."""
     settings = dotenv_values(ALL, interpolate=False)
     if config is None:
         return settings
@@ -27,6 +37,8 @@ def load_settings(config: Path | None = None) -> dict[str, str]:
         raise ValueError(
             f"{config}: unknown key {unknown[0]}; phase40.env lists the keys there are"
         )
+    if changes.get("DATA", settings["DATA"]) != settings["DATA"]:
+        settings |= dotenv_values(OWN, interpolate=False)
     return settings | changes
 
 

