@@ -1,4 +1,4 @@
-"""Can the steps use every setting? This is checked first, because a step may fail hours later."""
+"""Can the steps use every setting? A wrong one may stop a step hours later, so this comes first."""
 
 import importlib.util
 from pathlib import Path
@@ -16,11 +16,11 @@ CHOICES = {
 }
 SWITCHES = "GRAD_CHECKPOINT KEEP_CHECKPOINTS EXPAND_TURNS EVAL_EXACT LOW_MEMORY STRICT"
 CHOICES |= dict.fromkeys(SWITCHES.split(), ("0", "1"))
-# Their values are compared with what is counted. With auto nothing is compared.
+# Each of these is compared with what preflight counts; auto compares nothing.
 AUTO = ("TRAIN_ROWS", "VALID_ROWS", "EPOCHS", "COVERAGE", "TRAINABLE")
 MANY = 10**9
 ABOVE_0 = 1e-12
-# (keys, kind, the least and the greatest value they can have)
+# (keys, type, least value, greatest value)
 RANGES = (
     ("ITERS BATCH_SIZE GRAD_ACCUMULATION NUM_LAYERS TRAIN_ROWS VALID_ROWS", int, 1, MANY),
     ("STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT MAX_SEQ_LENGTH", int, 1, MANY),
@@ -40,7 +40,7 @@ RANGES = (
 
 
 def declared(settings: dict, key: str, kind=int):
-    """The number that `key` promises; None for auto."""
+    """The number that `key` declares; None for auto."""
     return None if settings[key] == "auto" else number(settings, key, kind)
 
 
@@ -52,27 +52,27 @@ def limits(low: float, high: float) -> str:
 
 
 def check_settings(settings: dict) -> list[dict]:
-    """No findings. Raises ValueError, which names the key, for a value that no step can use."""
+    """Raises ValueError, with the key, for a value that no step can use."""
     for key, choices in CHOICES.items():
         if settings[key] not in choices:
             raise ValueError(f"{key}={settings[key]}: expected one of {', '.join(choices)}")
     for keys, kind, low, high in RANGES:
         for key in keys.split():
             auto = key in AUTO and settings[key] == "auto"
-            if not auto and not low <= number(settings, key, kind) <= high:  # nan is not, either
+            if not auto and not low <= number(settings, key, kind) <= high:
                 raise ValueError(f"{key}={settings[key]}: expected {limits(low, high)}")
     if number(settings, "VAL_BATCHES") == 0:
         raise ValueError("VAL_BATCHES=0: expected -1 for all of the set, or 1 and more")
     accumulation = number(settings, "GRAD_ACCUMULATION")
     if accumulation > number(settings, "ITERS"):
-        raise ValueError(f"GRAD_ACCUMULATION={accumulation}: more than ITERS, no step is taken")
+        raise ValueError(f"GRAD_ACCUMULATION={accumulation}: more than ITERS; nothing is trained")
     for key in ("TRAIN_ROWS", "VALID_ROWS"):
         check_batch(settings, declared(settings, key), f"{key}={settings[key]}")
     return []
 
 
 def check_batch(settings: dict, rows: int | None, split: str) -> None:
-    """Raise ValueError when a split has fewer rows than a batch; None rows are not counted yet."""
+    """Raise ValueError if a split has fewer rows than a batch. `rows` may be None: not known."""
     batch = number(settings, "BATCH_SIZE")
     if rows is not None and rows < batch:
         raise ValueError(
