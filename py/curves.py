@@ -1,6 +1,6 @@
-"""Where everything goes in the report's picture of the losses.
+"""Where everything stands in the report's picture of the losses.
 
-Places are per mille of the picture's width, from the left, and of its height, from the top.
+A place is in per mille of the picture's width, from the left, and of its height, from the top.
 """
 
 import math
@@ -12,8 +12,8 @@ STEPS = (1, 2, 5)  # the first digits of ticks
 
 def linear_ticks(high: float, most: int) -> list[float]:
     """Round numbers from 0 to `high`: 0 and at most `most` more."""
-    steps = (first * 10.0**power for power in range(-9, 12) for first in STEPS)
-    step = next((step for step in steps if high / step <= most), high)
+    power = 10.0 ** math.floor(math.log10(high / most))
+    step = next(first * power for first in (*STEPS, 10) if high / (first * power) <= most)
     return [n * step for n in range(int(high / step + 1e-9) + 1)]
 
 
@@ -25,13 +25,14 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def path(points: list[tuple[float, float]]) -> str:
+def path(points: list[dict]) -> str:
     """An SVG path through `points`, with a gap where one is NaN."""
-    words, joined = [], False
-    for x, y in points:
-        if math.isfinite(y):
-            words.append(f"{'L' if joined else 'M'}{x:.1f} {y:.1f}")
-        joined = math.isfinite(y)
+    words, command = [], "M"
+    for point in points:
+        finite = math.isfinite(point["y"])
+        if finite:
+            words.append(f"{command}{point['x']:.1f} {point['y']:.1f}")
+        command = "L" if finite else "M"
     return " ".join(words)
 
 
@@ -40,14 +41,14 @@ def draw_curves(metrics: list[dict], training: dict) -> dict | None:
 
     On a log scale when the losses fall far. `training` is training.json, or empty.
     """
-    curves = {kind: losses(metrics, kind) for kind in ("train_loss", "val_loss")}
-    best = training.get("best_iteration"), training.get("best_val_loss")
-    drawn = [pair for curve in curves.values() for pair in curve.items()]
-    drawn += [best] if None not in best else []
-    finite = [loss for _, loss in drawn if math.isfinite(loss)]
+    train, valid, best = losses(metrics, "train_loss"), losses(metrics, "val_loss"), {}
+    if "best_val_loss" in training:
+        best = {training["best_iteration"]: training["best_val_loss"]}
+    finite = [loss for curve in (train, valid, best) for loss in curve.values()]
+    finite = [loss for loss in finite if math.isfinite(loss)]
     if not finite:
         return None
-    end = max(1, *(iteration for iteration, _ in drawn), training.get("iterations", 0))
+    end = max(1, *train, *valid, *best, training.get("iterations", 0))
     log = min(finite) > 0 and max(finite) > 20 * min(finite)
     low, high = (min(finite) / 1.2, max(finite) * 1.2) if log else (0.0, max(finite) * 1.05 or 1.0)
 
@@ -55,27 +56,24 @@ def draw_curves(metrics: list[dict], training: dict) -> dict | None:
         return round(1000 * iteration / end, 1)
 
     def down(loss: float) -> float:
-        if not math.isfinite(loss):
-            return math.nan
-        share = math.log(loss / low) / math.log(high / low) if log else (loss - low) / (high - low)
+        share = math.log(loss / low) / math.log(high / low) if log else loss / high
         return round(1000 * (1 - share), 1)
 
-    def place(curve: dict) -> list[tuple[float, float]]:
-        return [(across(iteration), down(loss)) for iteration, loss in curve.items()]
+    def place(curve: dict) -> list[dict]:
+        return [
+            {"x": across(iteration), "y": down(loss), "iteration": iteration, "loss": loss}
+            for iteration, loss in curve.items()
+        ]
 
     ticks = log_ticks(low, high) if log else linear_ticks(high, 5)
     return {
         "log": log,
-        "train": path(place(curves["train_loss"])),
-        "valid": path(place(curves["val_loss"])),
-        "points": [
-            {"x": across(iteration), "y": down(loss), "iteration": iteration, "loss": loss}
-            for iteration, loss in curves["val_loss"].items()
-            if math.isfinite(loss)
-        ],
+        "train": path(place(train)),
+        "valid": path(place(valid)),
+        "points": [point for point in place(valid) if math.isfinite(point["y"])],
         "x_ticks": [(across(tick), f"{tick:g}") for tick in linear_ticks(end, 5)],
         "y_ticks": [(down(tick), f"{tick:g}") for tick in ticks],
-        "best": {"x": across(best[0]), "y": down(best[1])} if None not in best else None,
+        "best": next(iter(place(best)), None),
         "resumed": [across(iteration) for iteration in training.get("resumed_at", [])],
         "stopped": across(training["iterations"]) if training.get("stopped_early") else None,
     }

@@ -3,15 +3,13 @@
     python report.py --build build --suite SUITE --baseline BASELINE --targets TARGETS \
         --ladder build/ladder.json --out report.html
 
-The page opens from disk and fetches nothing. A model's answers are escaped text in it and are never
-run. A section without its file, such as the ladder, is left out or says so. Exit status 2: a file
-cannot be used.
+The page opens from disk and fetches nothing. A model's answers are escaped text and are never run.
+A section whose file is missing is left out or says so.
 """
 
 import argparse
 import base64
 import hashlib
-import sys
 from pathlib import Path
 
 import jinja2
@@ -20,17 +18,12 @@ from checkpoints import read_metrics
 from compare import compare, pair
 from curves import draw_curves
 from files import read_json, sha256_of, write_text
+from program import run
 from score import PASS_SCORE
 from stats import percent, points
 from suite import read_baseline, read_result, read_suite, read_targets
 
 HERE = Path(__file__).resolve().parent
-STEPS = {
-    "base": "the untuned base",
-    "adapter": "base and adapter",
-    "fused": "the adapter in the weights",
-    "q5": "the quantized result",
-}
 # key of adapter_config.json -> what the page calls it
 TRAINED_WITH = {
     "model": "base model",
@@ -41,22 +34,18 @@ TRAINED_WITH = {
     "learning_rate": "learning rate",
     "seed": "seed",
 }
-# Visible signs for characters that UTF-8 cannot hold or that a browser would drop.
+# Control characters and halves of surrogate pairs, which a page cannot hold, become visible signs.
 SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
-SIGNS |= {0x7F: 0x2421, **dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)}
-
-
-def number(value: float | None) -> str:
-    """0.5 as 0.5 and 1.0 as 1; "-" for no score."""
-    return "-" if value is None else f"{value:g}"
+SIGNS[0x7F] = 0x2421
+SIGNS |= dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
 
 
 def verdict_sentence(result: dict, rows: list[dict]) -> str:
     """The first line of the page, after the verdict."""
     said = f"{percent(result['overall'])} of {result['suite']['n']} prompts"
     if result["ci95"]:
-        low, high = map(percent, result["ci95"])
-        said += f", 95% interval {low} to {high}"
+        low, high = result["ci95"]
+        said += f", 95% interval {percent(low)} to {percent(high)}"
     missed = [row["name"] for row in rows if row["verdict"] == "FAIL"]
     if missed:
         said += f"; below the registered target: {', '.join(missed)}"
@@ -68,7 +57,7 @@ def verdict_sentence(result: dict, rows: list[dict]) -> str:
 
 
 def why(entry: dict, asked: dict | None) -> str:
-    """Why an answer has its score, in a sentence."""
+    """Why an answer has its score. `asked` is its prompt in the suite, if that is known."""
     if entry["score"] is None:
         return f"No answer: {entry.get('error') or 'the server gave none'}"
     executed, found = entry["format"] == "execute_code", entry["keywords_found"]
@@ -100,7 +89,7 @@ def answers(result: dict, suite: dict | None, baseline: dict) -> list[dict]:
             "asked": prompt,
             "question": prompt["prompt"] if prompt else entry.get("prompt"),
             "before": before.get(entry["id"]),
-            "passed": entry["score"] is not None and entry["score"] >= PASS_SCORE,
+            "passed": (entry["score"] or 0) >= PASS_SCORE,
             "why": why(entry, prompt),
         }
         found.append(entry | extra)
@@ -108,15 +97,13 @@ def answers(result: dict, suite: dict | None, baseline: dict) -> list[dict]:
 
 
 def read_if_there(path: Path | None) -> dict | None:
-    """The JSON in `path`; None without such a file."""
     return read_json(path) if path and path.is_file() else None
 
 
 def trained(adapters: Path) -> dict:
-    """The curves, validations and training.json; each is empty where there is none.
+    """What the page says of the training. Adapters from elsewhere may lack some of the files.
 
-    `settings` come from adapter_config.json. The config of this experiment may have other values,
-    if the adapters were trained elsewhere.
+    The settings come from adapter_config.json: this experiment need not have trained the adapters.
     """
     metrics = read_metrics(adapters)
     training = read_if_there(adapters / "training.json") or {}
@@ -133,8 +120,8 @@ def gather(args: argparse.Namespace) -> dict:
     """The variables of the template."""
     build = args.build
     result, baseline = read_result(build / "eval.json"), read_baseline(args.baseline)
-    same = args.suite.is_file() and sha256_of(args.suite) == result["suite"]["sha256"]
-    suite = read_suite(args.suite) if same else None
+    unchanged = args.suite.is_file() and sha256_of(args.suite) == result["suite"]["sha256"]
+    suite = read_suite(args.suite) if unchanged else None
     ours = result["server"]["kind"] != "openai"  # else the model was not trained here
     compared = compare(baseline, result, read_targets(args.targets))
     return {
@@ -146,7 +133,6 @@ def gather(args: argparse.Namespace) -> dict:
         "answers": answers(result, suite, baseline),
         "trained": trained(build / "adapters") if ours else None,
         "ladder": read_if_there(args.ladder),
-        "steps": STEPS,
         "preflight": read_if_there(build / "preflight.json") if ours else None,
         "manifest": read_if_there(build / "manifest.json"),
     }
@@ -157,7 +143,6 @@ def render(facts: dict) -> str:
     # The page allows the script with this hash only, and no requests.
     script = (HERE / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    facts = facts | {"script": script, "script_sha256": digest}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -166,30 +151,23 @@ def render(facts: dict) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {f.__name__: f for f in (percent, points, number)}
-    return environment.get_template("report.html.jinja").render(facts).translate(SIGNS)
+    environment.filters |= {"percent": percent, "points": points}
+    template = environment.get_template("report.html.jinja")
+    return template.render(facts, script=script, script_sha256=digest).translate(SIGNS)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", type=Path, required=True)
-    parser.add_argument("--suite", type=Path, required=True)
-    parser.add_argument("--baseline", type=Path, required=True)
-    parser.add_argument("--targets", type=Path, required=True)
+    for name in ("build", "suite", "baseline", "targets", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--ladder", type=Path, help="none where another server was asked")
-    parser.add_argument("--out", type=Path, required=True, help="the page")
     args = parser.parse_args()
     try:
         write_text(args.out, render(gather(args)))
-    except (ValueError, OSError) as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 2
     except (KeyError, TypeError, AttributeError, jinja2.TemplateError) as error:
         said = f"{type(error).__name__}: {error}"
-        print(f"report: {args.build}: not what make eval writes ({said})", file=sys.stderr)
-        return 2
-    return 0
+        raise ValueError(f"{args.build}: not what make eval writes ({said})") from error
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)
