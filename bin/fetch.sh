@@ -41,22 +41,25 @@ download() { # PATH PART
     return 1
 }
 
+# The list has this name and, if it has folders at all, this folder. DATA=misspelt must not make a new
+# folder and fill it with rows that were not meant.
+is_listed() { # FILE SHA256
+    [ -n "$2" ] || return 1
+    grep -q "[ /]$(basename "$(dirname "$1")")/" "$checksums" || ! grep -q / "$checksums"
+}
+
 if [[ $url == *@* ]]; then
     problem "DATA_URL: a password in it would end up in logs; put it into ~/.netrc, which curl reads"
     exit 2
 fi
-if [ "$checksums" != none ] && ! cat "$checksums" >/dev/null 2>&1; then
+if [ "$checksums" != none ] && [ ! -r "$checksums" ]; then
     problem "$checksums: cannot be read; CHECKSUMS names the list of sha256, or none"
     exit 2
 fi
-# Files go only into folders that CHECKSUMS names. Otherwise DATA=misspelt would make a new folder, and
-# fill it with rows that were not meant.
-folders=$(awk -F '[ /]+' 'NF > 2 { print $(NF - 1) }' "$checksums" 2>/dev/null | sort -u | tr '\n' ' ')
 
 for file in "$@"; do
     line=$(awk -F '[ /]+' -v name="${file##*/}" '$NF == name { print; exit }' "$checksums" 2>/dev/null)
     sha256=${line%% *} path=${line##* }
-    folder=$(basename "$(dirname "$file")")
     part=$file.part copy=$file.part.$$
 
     if [ -f "$file" ] && [ -z "$sha256" ]; then
@@ -65,18 +68,14 @@ for file in "$@"; do
         echo "$file: there, sha256 as in $checksums"
     elif [ -e "$file" ] || [ -L "$file" ]; then
         problem "$file: not the file that $checksums lists; it is left as it is: move it away and run make data, or set CHECKSUMS=none if it is your own"
-    elif [ "$url" = none ]; then
-        problem "$file: no such file, and DATA_URL=none names no place to fetch it from; correct the key that names this file"
-    elif [ -z "$sha256" ]; then
-        problem "$file: no such file, and CHECKSUMS=$checksums lists no such name; correct the key that names this file"
-    elif [ -n "$folders" ] && [[ " $folders" != *" $folder "* ]]; then
-        problem "$file: no such file, and $checksums has this name for other folders (${folders% }); is DATA misspelt?"
-    elif ! mkdir -p "$(dirname "$file")" 2>/dev/null; then
-        problem "$file: its folder cannot be made; look what is in its place"
+    elif [ "$url" = none ] || ! is_listed "$file" "$sha256"; then
+        problem "$file: no such file, and it cannot be fetched (DATA_URL=$url, CHECKSUMS=$checksums); is DATA, or another key that names it, misspelt?"
+    elif ! mkdir -p "$(dirname "$file")"; then
+        status=2
     elif ! download "$path" "$part"; then
         problem "$file: cannot be fetched:$errors run make data again, or set DATA_URL to a mirror or a file:// folder that has it"
     elif ! cp "$part" "$copy" 2>/dev/null; then # A copy: another make may still write to $part.
-        problem "$file: $part cannot be copied; is the disk full, or does another make fetch it too? Run make data again"
+        problem "$file: cannot be written; is the disk full, or does another make fetch it too? Run make data again"
     elif ! has_sha256 "$copy" "$sha256"; then
         problem "$file: what came from $url is not the file that $checksums lists; nothing was kept: run make data again, or set another DATA_URL"
         rm -f "$part"
@@ -84,7 +83,7 @@ for file in "$@"; do
         echo "$file: fetched, sha256 as in $checksums"
         rm -f "$part"
     else
-        problem "$file: cannot be written; look at its folder"
+        status=2
     fi
     rm -f "$copy"
 done
