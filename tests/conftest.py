@@ -1,9 +1,8 @@
-"""What the tests share: py/ importable, a way to run make, and a tiny model that is really one."""
+"""What the tests share: the path to py/, ways to run make, and a tiny model with its experiment."""
 
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +12,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-# A job in the background is started with Ctrl-C ignored, and so are its children; the tests that
-# send one need it as in a terminal.
+# A job in the background ignores Ctrl-C, and so do its children. Some tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["experiment", "taught", "training"]
@@ -59,6 +57,18 @@ def make():
         )
 
     return run
+
+
+def start_make(*words, output=subprocess.DEVNULL) -> subprocess.Popen:
+    """make in a process group of its own, so that a test can kill it with all its children."""
+    return subprocess.Popen(
+        ["make", *map(str, words)],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
 
 
 def train_tokenizer(texts: list[str], path: Path) -> int:
@@ -160,7 +170,7 @@ def tiny_config(tiny_model, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def built(tiny_config, make):
-    """(config, build folder, output) after one `make eval`; whoever changes it puts it back."""
+    """(config, build folder, output) after one `make eval`. A test that changes it puts it back."""
     run = make("eval", f"CONFIG={tiny_config}")
     assert run.returncode == 0, run.stdout + run.stderr
     return tiny_config, tiny_config.parent / "build", run.stdout
@@ -170,8 +180,3 @@ def made(output: str) -> list[str]:
     """Names of the outputs that a make run has made, or that a dry run would make."""
     lines = re.findall(r"^(?:bin/done.sh|made) (\S+)", output, re.MULTILINE)
     return [Path(line).name for line in lines]
-
-
-def write_build(build: Path, target: Path) -> None:
-    """Copy a build folder with its dates, for a test to change."""
-    shutil.copytree(build, target, symlinks=True)
