@@ -2,10 +2,9 @@
 
     .venv/bin/python data/demo/make_rows.py
 
-The real run trains on rows that only an 8B model can learn. The demo runs on a laptop's CPU in
-minutes. So it needs rows for a 135M model: short requests, code of one regular shape, and arguments
-that can be copied from the request. The prose is in phrases.json. This program fills its slots,
-keeps the suite's prompts out, and gives the same bytes for the same seed.
+The demo trains a 135M model in minutes. Such a model can learn short requests, code of one shape,
+and arguments that are copied from the request. The prose is in phrases.json. This program fills its
+slots and keeps the suite's prompts out. It writes the same bytes each time.
 """
 
 import argparse
@@ -19,9 +18,15 @@ import sys
 from pathlib import Path
 
 DATA = Path(__file__).resolve().parent.parent
-# A prompt this close to a suite prompt would let the model score by recall.
+sys.path.insert(0, str(DATA.parent / "py"))
+
+from files import read_json  # noqa: E402
+from program import run  # noqa: E402
+
+PHRASES = DATA / "demo/phrases.json"
+# A request this close to a prompt of the suite would let the model score by recall.
 NEAR_COPY = 0.75
-# Rows per tool (train, validation). Tools that are easily confused with each other get more.
+# Rows for each tool (training, validation). Tools that are easily confused with others get more.
 ROWS = {
     "text_tools": (12, 1),
     "validation": (12, 1),
@@ -30,9 +35,9 @@ ROWS = {
     "cst": (13, 1),
     "domain": (13, 1),
 }
-# Rows per kind of chain: two tools, then three or four.
+# Rows with several calls: two in a short chain, three or four in a long one.
 CHAIN_ROWS = {"short": (34, 7), "long": (38, 7)}
-# What a prompt names rather than says: `anything quoted`, some/path, file.py:3:4, snake_case.
+# A name in a prompt: `anything quoted`, some/path, file.py:3:4, snake_case.
 CODE = re.compile(r"`[^`]*`|[^\s`]*\w[/._:][^\s`]*\w")
 SLOT = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
@@ -40,13 +45,12 @@ SLOT = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 def near_copy(a: str, b: str) -> bool:
     """Do two prompts say nearly the same in nearly the same words?
 
-    Compared as they are, and once more with code and paths masked: a suite prompt about another
-    file is still that prompt.
+    They are compared once more without their names: a prompt about another file is the same prompt.
     """
     masked = [CODE.sub(" code ", text.lower()) for text in (a, b)]
     for texts in ([a.lower(), b.lower()], masked):
         one, two = (re.findall(r"\w+", text) for text in texts)
-        # The ratio depends on the order of the two, so a pair is judged by its worse one.
+        # The ratio depends on the order of the two. The higher one counts.
         for pair in ((one, two), (two, one)):
             if difflib.SequenceMatcher(None, *pair, autojunk=False).ratio() >= NEAR_COPY:
                 return True
@@ -54,31 +58,30 @@ def near_copy(a: str, b: str) -> bool:
 
 
 def fill(text: str, pools: dict, values: dict[str, str], rng: random.Random) -> str:
-    """`text` with every $slot replaced; `values` has those of this row, so calls copy requests.
+    """`text` with a value for every $slot. $Noun is $noun in CamelCase.
 
-    $Noun is $noun in CamelCase. A pool is a list to choose from, or a {"from", "to"} of numbers.
+    A pool has the values of a slot: a list, or a range of numbers, {"from", "to"}. `values` keeps
+    what was chosen for this row, so that the call has the names of the request.
     """
 
     def value(match):
-        name = match[1] or match[2]
-        if name[0].isupper():
-            return "".join(word.capitalize() for word in value_of(name.lower()).split("_"))
-        return value_of(name)
-
-    def value_of(name):
+        slot = match[1] or match[2]
+        name = slot.lower()
         if name not in values:
             pool = pools[name]
             if isinstance(pool, dict):
                 values[name] = str(rng.randint(pool["from"], pool["to"]))
             else:
                 values[name] = fill(rng.choice(pool), pools, values, rng)
+        if slot[0].isupper():
+            return "".join(word.capitalize() for word in values[name].split("_"))
         return values[name]
 
     return SLOT.sub(value, text)
 
 
 def call_text(tool: str, args: list[str], signature: str) -> str:
-    """One call as Python source; the argument "=path" means the variable of that name."""
+    """One call as Python source. The argument "=path" is the variable `path`."""
     parameters = ast.parse(f"def {signature}: ...").body[0].args.args
     shown = []
     for arg, parameter in zip(args, parameters, strict=False):
@@ -92,10 +95,7 @@ def call_text(tool: str, args: list[str], signature: str) -> str:
 
 
 def program(calls: list[list[str]], signatures: dict[str, str]) -> str:
-    """The code that answers a request: each call in order, its result printed.
-
-    One shape throughout, so that a small model settles on it.
-    """
+    """The code that answers a request: each call in order, with its result printed."""
     uses_path = any("=path" in args for _, *args in calls)
     lines = []
     for tool, *args in calls:
@@ -106,7 +106,7 @@ def program(calls: list[list[str]], signatures: dict[str, str]) -> str:
 
 
 def row(system: str, request: str, code: str) -> dict:
-    """One training row in the chat format, its answer in the tool call format to learn."""
+    """A row in the chat format. Its answer is a tool call in the format that the model learns."""
     call = (
         "<tool_call><function=execute_code>\n<parameter=code>\n"
         f"{code}\n</parameter>\n</function></tool_call>"
@@ -116,7 +116,7 @@ def row(system: str, request: str, code: str) -> dict:
 
 
 def groups(tools: list[dict], phrases: dict):
-    """Yield groups of rows: (name, [(calls, request)...], training rows, validation rows)."""
+    """Yield (name, [(calls, request), ...], number of training rows, number of validation rows)."""
     for tool in tools:
         name = tool["name"]
         cases = phrases["tools"][name]
@@ -128,17 +128,15 @@ def groups(tools: list[dict], phrases: dict):
         yield (kind, templates, *counts)
 
 
-def generate(
-    tools: list[dict], suite: dict, phrases: dict, seed: int = 0
-) -> tuple[list[dict], list[dict]]:
-    """The (train, valid) rows for a seed. Raises ValueError where the phrases run out."""
+def generate(tools: list[dict], suite: dict, phrases: dict) -> tuple[list[dict], list[dict]]:
+    """The training rows and the validation rows. Raises ValueError where the phrases run out."""
     signatures = {tool["name"]: tool["signature"] for tool in tools}
     held_out = [prompt["prompt"] for prompt in suite["prompts"]]
     pools = phrases["pools"]
     seen, train, valid = set(), [], []
     for name, templates, n_train, n_valid in groups(tools, phrases):
-        # One generator for each group: a phrase added to one leaves the other groups' rows alone.
-        rng = random.Random(f"{seed}:{name}")
+        # Each group has its own generator: a new phrase in one leaves the rows of the others alone.
+        rng = random.Random(f"0:{name}")
         templates = rng.sample(templates, len(templates))
         made, wanted = [], n_train + n_valid
         for calls, template in itertools.islice(itertools.cycle(templates), 50 * len(templates)):
@@ -152,41 +150,31 @@ def generate(
             if len(made) == wanted:
                 break
         else:
-            raise ValueError(f"phrases for {name} give {len(made)} rows of {wanted} wanted")
+            raise ValueError(f"{PHRASES}: phrases for {len(made)} of {wanted} rows of {name}")
         train += made[:n_train]
         valid += made[n_train:]
 
-    rng = random.Random(f"{seed}:order")
+    rng = random.Random("0:order")
     rng.shuffle(train)
     rng.shuffle(valid)
     return train, valid
 
 
-def main(argv=None) -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=DATA / "demo")
-    parser.add_argument("--tools", type=Path, default=DATA / "tools.json")
-    args = parser.parse_args(argv)
-    suite, phrases = DATA / "suite.json", DATA / "demo/phrases.json"
+    args = parser.parse_args()
+    tools, suite = read_json(DATA / "tools.json")["tools"], read_json(DATA / "suite.json")
     try:
-        tools = json.loads(args.tools.read_text(encoding="utf-8"))["tools"]
-        texts = [json.loads(file.read_text(encoding="utf-8")) for file in (suite, phrases)]
-        train, valid = generate(tools, *texts, args.seed)
+        train, valid = generate(tools, suite, read_json(PHRASES))
     except KeyError as error:
-        mend = f"add it to {phrases}, or mend {args.tools} or {suite}"
-        print(f"make_rows: no entry {error}: {mend}", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f"make_rows: {args.tools}, {phrases} or {suite}: {error}", file=sys.stderr)
-        return 2
+        raise ValueError(f"{PHRASES}: has no entry {error}") from error
     args.out.mkdir(parents=True, exist_ok=True)
     for name, rows in (("train", train), ("valid", valid)):
         lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in rows]
         (args.out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-    print(f"make_rows: {len(train)} training and {len(valid)} validation rows", file=sys.stderr)
-    return 0
+    print(f"make_rows: {len(train)} training and {len(valid)} validation rows")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)
