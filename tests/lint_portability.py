@@ -1,4 +1,7 @@
-"""Find what a Mac lacks: it has GNU Make 3.81, bash 3.2 and BSD tools."""
+"""Find what a Mac lacks: it has GNU Make 3.81, bash 3.2 and BSD tools.
+
+A comment "# portable: reason" at the end of a line excuses that line.
+"""
 
 import fileinput
 import re
@@ -36,7 +39,6 @@ SHELL = {
 
 
 def problems(name: str, line: str) -> list[str]:
-    # A comment "# portable: reason" at the end of a line excuses that line.
     if line.lstrip().startswith("#") or "# portable:" in line:
         return []
     patterns = SHELL
@@ -49,14 +51,10 @@ def problems(name: str, line: str) -> list[str]:
 
 def main() -> int:
     status = 0
-    try:
-        for line in fileinput.input(encoding="utf-8", errors="replace"):
-            for problem in problems(fileinput.filename(), line):
-                print(f"{fileinput.filename()}:{fileinput.filelineno()}: {problem}")
-                status = 1
-    except OSError as error:
-        print(f"{error}; name files that can be read", file=sys.stderr)
-        status = 2
+    for line in fileinput.input(encoding="utf-8"):
+        for problem in problems(fileinput.filename(), line):
+            print(f"{fileinput.filename()}:{fileinput.filelineno()}: {problem}")
+            status = 1
     return status
 
 
