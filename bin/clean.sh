@@ -32,10 +32,11 @@ python3 -c 'import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LO
     "$build" 2>/dev/null || stop "a make is at work in $build; wait for it"
 
 names="data fused q5 q5-float32"
-# In a build folder, base may be a link to a model elsewhere. That frees nothing.
-[ -L "$build/base" ] || names="$names base"
+if [ "$what" = all ] || [ ! -L "$build/base" ]; then
+    names="$names base" # a link to a model elsewhere takes no disk
+fi
 if [ "$what" = all ]; then
-    names="$names base adapters adapters.training sweep judged logs made models.json answers.jsonl"
+    names="$names adapters adapters.training sweep judged logs made models.json answers.jsonl"
     names="$names preflight.ok preflight.json ladder.json eval.json eval.incomplete.json eval_base.json"
     names="$names eval_base.incomplete.json compare.md manifest.json report.html .phase40-build"
 fi
