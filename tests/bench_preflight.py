@@ -41,7 +41,8 @@ def measure(config: Path, out: Path) -> tuple[float, float]:
     """(seconds, peak memory in MB) of one preflight process."""
     command = [ROOT / "bin/python", ROOT / "py/preflight.py", "--config", config, "--out", out]
     started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, env=clean_environment())
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(), stdout=quiet)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit("bench-preflight: preflight failed")

@@ -15,7 +15,7 @@ from faults import disturb
 
 Q5 = ["q5", "q5-float32", "ladder.json", "eval.json"]
 TRAINED = ["adapters", "fused", *Q5]
-# setting -> what `make -n eval` would make, but for preflight, which looks at every setting
+# setting -> what `make -n eval` would make. Preflight is left out: it depends on every setting.
 SETTINGS = {
     **dict.fromkeys(
         (
@@ -53,14 +53,14 @@ SETTINGS = {
         [],
     ),
 }
-# Not in the table: BUILD is another build; tests below change DATA, BASE_MODEL and EVAL_URL;
-# with EVAL_EXACT there is no q5-float32.
+# Not in the table: BUILD is another build, EVAL_EXACT makes no q5-float32, and the rest has tests of
+# its own, EVAL_URL in test_second_server.py.
 ELSEWHERE = {"BUILD", "DATA", "BASE_MODEL", "EVAL_URL", "EVAL_EXACT"}
 QUICK = {"compare.md", "manifest.json", "report.html"}
 
 
 def planned(make, config, *words) -> list[str]:
-    """What `make -n eval` would make, but for what takes no time."""
+    """What `make -n eval` would make, without the tables and pages, which take no time."""
     run = make("-n", "eval", f"CONFIG={config}", *words)
     assert run.returncode == 0, run.stderr
     return [name for name in made(run.stdout) if name not in QUICK]

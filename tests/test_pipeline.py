@@ -63,7 +63,7 @@ def weight_bytes(model) -> int:
     return sum(file.stat().st_size for file in files) - sum(headers)
 
 
-def test_whoever_serves_q5_gets_its_calls(built):
+def test_a_server_of_q5_finds_its_tool_parser(built):
     from mlx_lm.utils import load_tokenizer
 
     _, build, _ = built
@@ -157,8 +157,7 @@ def test_two_evaluations_of_one_model_say_the_same(built, tmp_path):
         assert (one["text"], one["score"]) == (two["text"], two["score"])
 
 
-def test_q5_float32_has_the_very_weights_of_q5(built):
-    """What is served on a CPU: q5's weights, dequantized, and nothing else."""
+def test_q5_float32_has_the_weights_of_q5(built):
     import mlx.core as mx
     from mlx_lm.utils import load_config
 

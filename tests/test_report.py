@@ -1,6 +1,5 @@
 """The page: what it says comes from the JSON, and what a model says stays text."""
 
-import argparse
 import base64
 import hashlib
 import json
@@ -11,8 +10,6 @@ from html.parser import HTMLParser
 import pytest
 
 import report
-from conftest import ROOT
-from training import run
 
 EVALUATION = """{"schema": 1, "experiment": "tried", "overall": 0.8236, "strict_overall": 0.7777,
 "model": {"path": "build/q5", "weights_sha256": "ab12", "served_id": "/here/q5-float32"},
@@ -75,7 +72,7 @@ RESULT = evaluation(
 
 
 @pytest.fixture
-def page(tmp_path):
+def page(tmp_path, monkeypatch):
     """page(result, **files) -> the page of a build; a file given as None is not there."""
 
     def write(result=RESULT, **changes):
@@ -85,14 +82,14 @@ def page(tmp_path):
             path.unlink(missing_ok=True)
             if content is not None:
                 path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return report.render(report.gather(arguments(tmp_path)))
+        words = ["report.py", f"--build={tmp_path}", f"--out={tmp_path}/report.html"]
+        for name in ("suite", "baseline", "targets", "ladder"):
+            words.append(f"--{name}={tmp_path}/{name}.json")
+        monkeypatch.setattr(sys, "argv", words)
+        report.main()
+        return (tmp_path / "report.html").read_text()
 
     return write
-
-
-def arguments(build):
-    names = ("suite", "baseline", "targets", "ladder")
-    return argparse.Namespace(build=build, **{name: build / f"{name}.json" for name in names})
 
 
 def parse(text):
@@ -287,16 +284,9 @@ def test_the_baseline_answers_are_beside_ours(page):
     assert "what the old one said" not in made and "Not compared prompt by prompt" in made
 
 
-def test_the_program_writes_the_page_or_says_why_not_in_a_line(page, tmp_path):
-    made = page()
-    files = {**vars(arguments(tmp_path)), "out": tmp_path / "report.html"}
-    options = [part for name, value in files.items() for part in (f"--{name}", value)]
-    command = [sys.executable, ROOT / "py/report.py", *options]
-    assert run(*command).returncode == 0
-    assert (tmp_path / "report.html").read_text() == made
-    assert not list(tmp_path.glob("*.tmp"))
-    for content in ("{", "{}", json.dumps(evaluation({"score": 1}))):
-        (tmp_path / "eval.json").write_text(content)
-        ended = run(*command)
-        assert ended.returncode == 2 and ended.stderr.count("\n") == 1, ended.stderr
-        assert ended.stderr.startswith("report: ")
+@pytest.mark.parametrize("content", ["{", "{}", json.dumps(evaluation({"id": "p1", "score": 1}))])
+def test_a_result_that_cannot_be_used_is_one_line_and_leaves_no_page(page, tmp_path, content):
+    with pytest.raises(ValueError, match=str(tmp_path)) as error:
+        page(content)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "report.html").exists()
