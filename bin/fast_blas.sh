@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Puts OpenBLAS in front of mlx's reference BLAS on Linux without a GPU: about 30 times the speed
-# of a float32 product (make bench-blas measures it here). No root, no compiler: the OpenBLAS of
-# the scipy-openblas32 wheel exports scipy_cblas_sgemm and its kin, and patchelf gives a copy
-# the plain names that mlx asks for. bin/python preloads that copy. macOS and CUDA need none of it.
+# On Linux without a GPU, makes OpenBLAS replace mlx's own BLAS: a float32 product is about 30 times as fast
+# (make bench-blas measures it). It takes no root and no compiler. The scipy-openblas32 wheel exports
+# scipy_cblas_sgemm and the like. patchelf makes a copy with the names that mlx asks for, and bin/python
+# preloads that copy. macOS and CUDA do not need it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
