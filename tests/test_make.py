@@ -53,8 +53,8 @@ SETTINGS = {
         [],
     ),
 }
-# Not in the table: BUILD is another build, EVAL_EXACT makes no q5-float32, and the rest has tests of
-# its own, EVAL_URL in test_second_server.py.
+# Not in the table: BUILD is another build, EVAL_EXACT makes no q5-float32, and the rest has tests
+# of its own, EVAL_URL in test_second_server.py.
 ELSEWHERE = {"BUILD", "DATA", "BASE_MODEL", "EVAL_URL", "EVAL_EXACT"}
 QUICK = {"compare.md", "manifest.json", "report.html"}
 
