@@ -14,6 +14,7 @@ import pytest
 
 from checkpoints import find_checkpoints, read_metrics
 from conftest import ROOT, made, start_make, wait_for
+from experiment import gold, row, write_rows
 from server import choose_port, get_json, wait_until_healthy
 from settings import load_settings
 
@@ -86,29 +87,17 @@ def test_plan_says_what_would_run_and_how_long_it_took(built, make):
 
 
 def test_expand_turns_trains_every_answer(tiny_config, tmp_path, make):
-    rows = [
-        {"messages": [turn("user", n), turn("assistant", n), turn("user", n), turn("assistant", n)]}
-        for n in range(12)
-    ]
     (tmp_path / "data").mkdir()
     for split in ("train", "valid"):
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (tmp_path / f"data/{split}.jsonl").write_text(text)
+        write_rows(tmp_path / f"data/{split}.jsonl", [row(n, gold(n), gold(n)) for n in range(12)])
     changes = [f"DATA={tmp_path}/data", "TRAIN_ROWS=12", "VALID_ROWS=12", f"BUILD={tmp_path}/build"]
     plan = ["ITERS=4", "BATCH_SIZE=4", "EPOCHS=0.667", "STEPS_PER_EVAL=4", "SAVE_EVERY=4"]
     run = make("train", f"CONFIG={tiny_config}", "EXPAND_TURNS=1", *changes, *plan)
     assert run.returncode == 0, run.stderr
     written = (tmp_path / "build/data/train.jsonl").read_text().splitlines()
-    assert [len(json.loads(row)["messages"]) for row in written] == [2, 4] * 12
+    assert [len(json.loads(line)["messages"]) for line in written] == [3, 5] * 12
     trained = json.loads((tmp_path / "build/adapters/adapter_config.json").read_text())["data"]
     assert trained == f"{tmp_path}/build/data"
-
-
-def turn(role: str, n: int) -> dict:
-    """A message; the assistant's holds a call."""
-    code = f'<tool_call><function=execute_code>\n<parameter=code>\nhover("{n}")\n</parameter>\n'
-    call = code + "</function></tool_call>"
-    return {"role": role, "content": call if role == "assistant" else f"request {n}"}
 
 
 def test_eval_json_follows_the_contract(built):
