@@ -30,6 +30,7 @@ from checkpoints import (
 from files import read_json, write_json
 from loss import valid_rows, validation_loss
 from models import hub_name
+from program import Failed, run
 
 TRIED = 3  # of the best reported losses
 SERVICES = ("wandb", "swanlog")  # folders that REPORT_TO makes in the adapter path
@@ -42,21 +43,17 @@ def trained_weights(staging: Path, ended: dict) -> dict[int, Path]:
     if iterations == ended["planned"] and iterations not in found and is_whole(last):
         found[iterations] = last
     if not found:
-        raise ValueError(f"{staging}: no checkpoint to keep; SAVE_EVERY is more than ITERS?")
+        raise Failed(f"{staging}: no checkpoint to keep; SAVE_EVERY is more than ITERS?")
     return found
 
 
-def reported_losses(staging: Path, checkpoints: dict[int, Path]) -> dict[int, float]:
-    """Iteration -> the loss reported for its checkpoint while training; 0 is the untuned base."""
-    losses_seen = losses(read_metrics(staging), "val_loss")
-    return {
-        n: losses_seen.get(max((seen for seen in losses_seen if seen <= n), default=0), math.nan)
-        for n in (0, *checkpoints)
-    }
+def last_reported(validations: dict[int, float], iteration: int) -> float:
+    """The loss of the last validation that training made up to this iteration."""
+    return validations[max(seen for seen in validations if seen <= iteration)]
 
 
 def recompute(config: dict, weights: dict[int, Path]) -> dict[int, float]:
-    """Iterations -> validation loss over all rows, of the weights in the files."""
+    """Iterations -> validation loss over all rows, of the weights in the files. NaN is left out."""
     model, tokenizer = load(config["model"])
     kind = config["fine_tune_type"]
     if kind != "full":
@@ -66,116 +63,94 @@ def recompute(config: dict, weights: dict[int, Path]) -> dict[int, float]:
     found = {}
     for iteration, file in weights.items():
         model.load_weights(str(file), strict=False)
-        found[iteration], _ = validation_loss(model, rows, config)
+        loss, _ = validation_loss(model, rows, config)
+        if math.isfinite(loss):
+            found[iteration] = loss
+    if not found:
+        raise Failed("the validation loss of every checkpoint is NaN")
     return found
 
 
-def or_none(loss: float) -> float | None:
-    """`loss` for JSON, which has no NaN."""
-    return loss if math.isfinite(loss) else None
-
-
-def summarize(
-    ended: dict, config: dict, found: dict[int, float], reported: dict[int, float]
-) -> dict:
-    """OUT's training.json; `ended` is that of the staging folder."""
-    finite = [n for n, loss in found.items() if math.isfinite(loss)]
-    if not finite:
-        raise ValueError("the validation loss of every checkpoint is NaN")
-    best, last = min(finite, key=found.get), max(found)
+def epochs(config: dict, iterations: int) -> float:
+    """How often the training saw each row."""
     with Path(config["data"], "train.jsonl").open("rb") as stream:
         rows = sum(1 for line in stream if line.strip())
-    return {
-        "schema": 1,
-        "best_iteration": best,
-        "best_val_loss": found[best],
-        "last_iteration": last,
-        "last_val_loss": or_none(found[last]),
-        "gain_over_last": or_none(found[last] - found[best]),
-        "base_val_loss": or_none(reported[0]),
-        "stopped_early": ended["stopped_early"],
-        "stop_reason": ended["stop_reason"],
-        "iterations": ended["iterations"],
-        "epochs": round(ended["iterations"] * config["batch_size"] / rows, 4),
-        "seconds": ended["seconds"],
-        "resumed_from": ended["resumed_from"],
-        "resumed_at": ended["resumed_at"],
-        "workers": ended["workers"],
-        "candidates": [
-            {"iteration": n, "reported": or_none(reported[n]), "val_loss": or_none(loss)}
-            for n, loss in found.items()
-        ],
-    }
+    return round(iterations * config["batch_size"] / rows, 4)
 
 
 def copy_records(staging: Path, config: dict, out: Path) -> None:
     """Fill `out` with the metrics, the config, and what REPORT_TO's services have kept."""
     shutil.copy(staging / METRICS, out / METRICS)
-    services = [name for name in config["report_to"].split(",") if name != "metrics"]
     base = Path(config["model"])
     if base.is_symlink():  # a link in the build folder says nothing elsewhere
         base = base.resolve()
-    kept = {"report_to": ",".join(services) or None, "model": hub_name(base) or str(base)}
-    write_json(out / "adapter_config.json", config | kept)
+    services = config["report_to"].removeprefix("metrics").removeprefix(",")
+    names = {"report_to": services or None, "model": hub_name(base) or str(base)}
+    write_json(out / "adapter_config.json", config | names)
     for _, folder in run_folders(staging):
         for service in SERVICES:
             if (folder / service).is_dir():
                 shutil.copytree(folder / service, out / service, dirs_exist_ok=True)
 
 
-def say(training: dict, reported: dict[int, float]) -> None:
+def say(training: dict) -> None:
     """Print the candidates as a table, and the choice."""
+    best, gain = training["best_iteration"], training["gain_over_last"]
     print("  iteration   while training   from its file")
-    best = training["best_iteration"]
     for entry in training["candidates"]:
-        shown = (entry["reported"], entry["val_loss"])
-        one, two = ("NaN" if loss is None else f"{loss:.4f}" for loss in shown)
-        mark = "  best" if entry["iteration"] == best else ""
-        print(f"  {entry['iteration']:>9}   {one:>14}   {two:>13}{mark}")
-    gain = training["gain_over_last"]
+        line = "  {iteration:>9}   {reported:>14.4f}   {val_loss:>13.4f}".format(**entry)
+        print(line + ("  best" if entry["iteration"] == best else ""))
     lower = f", {gain:.4f} lower than the last" if gain else ""
     print(f"Keeping iteration {best}: validation loss {training['best_val_loss']:.4f}{lower}.")
-    if reported[best] >= reported[0]:  # both over the rows that mlx-lm took
-        print(
-            f"best: WARNING: no better than the untuned base ({reported[0]:.4f})", file=sys.stderr
-        )
 
 
 def keep_best(staging: Path, out: Path, keep_checkpoints: bool) -> None:
-    """Fill OUT. Raises ValueError when there is no checkpoint to keep."""
+    """Fill OUT. Raises Failed when there is no checkpoint to keep."""
     ended = read_json(staging / "training.json")
     if ended["failed"]:
-        raise ValueError(ended["stop_reason"])
+        raise Failed(ended["stop_reason"])
     config = read_json(staging / "adapter_config.json")
     checkpoints = trained_weights(staging, ended)
-    reported = reported_losses(staging, checkpoints)
-    finite = [n for n in checkpoints if math.isfinite(reported[n])]
-    tried = {*sorted(finite, key=reported.get)[:TRIED], max(checkpoints)}
+    validations = losses(read_metrics(staging), "val_loss")
+    reported = {n: last_reported(validations, n) for n in checkpoints}
+    tried = {*sorted(checkpoints, key=reported.get)[:TRIED], max(checkpoints)}
     found = recompute(config, {n: checkpoints[n] for n in sorted(tried)})
-    training = summarize(ended, config, found, reported)
+    best, last = min(found, key=found.get), found.get(max(checkpoints))
+    kept = ("stopped_early", "stop_reason", "iterations", "seconds", "resumed_from", "resumed_at")
+    training = {
+        "schema": 1,
+        "best_iteration": best,
+        "best_val_loss": found[best],
+        "last_val_loss": last,
+        "gain_over_last": None if last is None else last - found[best],
+        "base_val_loss": validations[0],
+        "epochs": epochs(config, ended["iterations"]),
+        **{key: ended[key] for key in (*kept, "workers")},
+        "candidates": [
+            {"iteration": n, "reported": reported[n], "val_loss": loss} for n, loss in found.items()
+        ],
+    }
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     copy_records(staging, config, out)
-    shutil.copy(checkpoints[training["best_iteration"]], out / FINAL)
+    shutil.copy(checkpoints[best], out / FINAL)
     for iteration, file in checkpoints.items() if keep_checkpoints else ():
-        shutil.copy(file, out / f"{iteration:07d}_adapters.safetensors")
+        shutil.copy(file, out / f"{iteration:07d}_{FINAL}")
     write_json(out / "training.json", training)
-    say(training, reported)
+    say(training)
+    base = validations[0]
+    if reported[best] >= base:  # both over the rows that mlx-lm took
+        print(f"best: WARNING: no better than the untuned base ({base:.4f})", file=sys.stderr)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("staging", type=Path, help="the adapter path that was trained in")
     parser.add_argument("out", type=Path, help="folder to make")
     parser.add_argument("--keep-checkpoints", action="store_true")
     args = parser.parse_args()
-    try:
-        keep_best(args.staging, args.out, args.keep_checkpoints)
-    except (ValueError, OSError) as error:
-        print(f"best: {error}", file=sys.stderr)
-        return 1
-    return 0
+    keep_best(args.staging, args.out, args.keep_checkpoints)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

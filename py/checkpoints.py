@@ -1,23 +1,23 @@
-"""The folder in which a training is under way: its checkpoints and its metrics.
+"""The folder of a training that is not finished: its checkpoints and its metrics.
 
 adapters.training/                the first run's adapter path, as mlx-lm fills it
     0000100_adapters.safetensors  the weights after 100 iterations
     adapters.safetensors          the last weights that were saved
-    metrics.jsonl                 all runs, iterations counted from the first one's start
+    metrics.jsonl                 all runs; iterations are counted from the first run's start
     training.json                 written when training has ended
     resumed-0000100/              the adapter path of a run resumed at 100, whose 50 is 150
 """
 
-import json
 import math
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from files import read_json_lines
+
 METRICS = "metrics.jsonl"
 FINAL = "adapters.safetensors"
 RESUMED = "resumed-"
-BARS = "▁▂▃▄▅▆▇█"
 
 
 def run_folders(staging: Path) -> list[tuple[int, Path]]:
@@ -46,31 +46,11 @@ def find_checkpoints(staging: Path) -> dict[int, Path]:
 
 
 def read_metrics(folder: Path) -> list[dict]:
-    """The entries of metrics.jsonl, none without that file; a line cut off is left out."""
-    path = folder / METRICS
-    if not path.is_file():
-        return []
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:  # the last line of a run that was killed
-            continue
-    return entries
+    """The entries of metrics.jsonl; none without that file."""
+    return read_json_lines(folder / METRICS)
 
 
 def losses(metrics: list[dict], kind: str) -> dict[int, float]:
     """Iterations -> loss of the reports with `kind` (train_loss, val_loss); NaN for null."""
     reports = [entry for entry in metrics if kind in entry]
     return {r["iteration"]: math.nan if r[kind] is None else r[kind] for r in reports}
-
-
-def sparkline(values: list[float], width: int = 40) -> str:
-    """The last `width` of `values` as a line of bars, the lowest at the bottom; × for NaN."""
-    values = values[-width:]
-    finite = [value for value in values if math.isfinite(value)]
-    low, high = min(finite, default=0), max(finite, default=0)
-    step = (high - low) / (len(BARS) - 1) or 1
-    return "".join(
-        BARS[round((value - low) / step)] if math.isfinite(value) else "×" for value in values
-    )

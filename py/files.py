@@ -1,5 +1,6 @@
-"""Read and write JSON files: whole or not at all, and errors that name the place."""
+"""Read and write JSON files. A file is written as a whole. An error names the file and line."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,15 +13,25 @@ def read_json(path: Path) -> dict:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, lists 1,000 deep
+    except (ValueError, RecursionError) as error:  # not UTF-8, or lists 1,000 deep
         raise ValueError(f"{path}: not usable as JSON ({error})") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def read_json_lines(path: Path) -> list[dict]:
+    """The JSON values in `path`, one a line; none without that file.
+
+    A kill can leave half a line, which is skipped.
+    """
+    values = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):
+            values.append(json.loads(line))
+    return values
 
 
 def sha256_of(path: Path) -> str:
@@ -30,7 +41,7 @@ def sha256_of(path: Path) -> str:
 
 
 def weights_bytes(model: Path) -> int:
-    """Bytes of the model's safetensors files, their headers too."""
+    """Bytes of the model's safetensors files."""
     return sum(file.stat().st_size for file in model.glob("*.safetensors"))
 
 

@@ -3,20 +3,20 @@
     python fuse_and_quantize.py --model BASE --adapter-path ADAPTERS --q-bits 5 --q-group-size 64 \\
         --mlx-path OUT
 
-What `mlx_lm fuse --dequantize` and then `mlx_lm convert -q` do, with their own code, on a model
-that is loaded lazily: mlx computes a weight when its shard is written, from the base's few
-megabytes of it, and forgets it then. Held are the shard, 5 GB at most, and what one weight takes
-on its way. The files are those of the two commands, bit for bit.
+This does what `mlx_lm fuse --dequantize` and then `mlx_lm convert -q` do, with their code. But the
+model is loaded lazily: mlx computes a weight when its shard is written, and then forgets it. So
+memory holds one shard, 5 GB at most. The files are those of the two commands, bit for bit.
 """
 
 import argparse
-import sys
 from importlib import import_module
 from pathlib import Path
 
 import mlx.core as mx
 from mlx.utils import tree_unflatten
 from mlx_lm.utils import dequantize_model, load
+
+from program import run
 
 converter = import_module("mlx_lm.convert")  # mlx_lm.convert itself is the function in it
 BLOCK = 1 << 24  # weights
@@ -57,7 +57,7 @@ def in_turn(quantize, save):
     return quantize_rows, save_computed
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="folder of the base model")
     parser.add_argument("--adapter-path", required=True)
@@ -65,22 +65,12 @@ def main() -> int:
     parser.add_argument("--q-group-size", type=int, required=True)
     parser.add_argument("--mlx-path", type=Path, required=True, help="folder to make")
     args = parser.parse_args()
-    try:
-        mx.quantize, mx.save_safetensors = in_turn(mx.quantize, mx.save_safetensors)
-        # convert() loads what it converts by this name: it gets the fused model instead.
-        converter.load = lambda *_, **__: fused(args.model, args.adapter_path)
-        converter.convert(
-            args.model,
-            args.mlx_path,
-            quantize=True,
-            q_bits=args.q_bits,
-            q_group_size=args.q_group_size,
-        )
-    except (ValueError, OSError) as error:
-        print(f"fuse_and_quantize: {error}", file=sys.stderr)
-        return 1
-    return 0
+    mx.quantize, mx.save_safetensors = in_turn(mx.quantize, mx.save_safetensors)
+    # convert() loads what it converts by this name: it gets the fused model instead.
+    converter.load = lambda *_, **__: fused(args.model, args.adapter_path)
+    sizes = {"q_bits": args.q_bits, "q_group_size": args.q_group_size}
+    converter.convert(args.model, args.mlx_path, quantize=True, **sizes)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

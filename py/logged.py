@@ -22,17 +22,11 @@ import termios
 import time
 from pathlib import Path
 
-ESCAPES = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\))")
+import program
+
+ESCAPES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
 INTERRUPTED = [128 + n for n in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]
 FULL = 10_000_000  # bytes; with less free disk, a failure is the disk's
-
-
-def remove(path: Path) -> None:
-    """Delete a file or a folder that may not be there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def plain(line: bytes) -> bytes:
@@ -67,7 +61,7 @@ def open_log(output: Path):
 
 def run(command: list[str], log, lock: int) -> int:
     """Run `command`, which inherits the lock; its exit status, 128+N if signal N ended it."""
-    live = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    live = sys.stdout.isatty()
     source, sink = pty.openpty() if live else os.pipe()
     if live:
         fcntl.ioctl(sink, termios.TIOCSWINSZ, fcntl.ioctl(1, termios.TIOCGWINSZ, bytes(8)))
@@ -84,33 +78,31 @@ def run(command: list[str], log, lock: int) -> int:
 
 def main() -> int:
     output, command = Path(sys.argv[1]), sys.argv[2:]
-    half_made = output.with_name(output.name + ".tmp")
-    lock = os.open(output.parent, os.O_RDONLY)
+    folder, half_made = output.parent, f"{output}.tmp"
+    lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print(f"{output.parent}: another make is at work here; wait for it", file=sys.stderr)
-        return 2
-    remove(half_made)
+        raise ValueError(f"{folder}: another make is at work here; wait for it") from None
+    subprocess.run(["rm", "-rf", half_made], check=True)
     started = time.monotonic()
     with open_log(output) as log:
         status = run(command, log, lock)
     if status:
-        remove(half_made)
-    if status in INTERRUPTED:
+        subprocess.run(["rm", "-rf", half_made], check=True)
+        if status not in INTERRUPTED:
+            said = Path(log.name).read_text(encoding="utf-8", errors="replace").rstrip()
+            why = said.rpartition("\n")[2].strip() or "it said nothing"
+            if shutil.disk_usage(folder).free < FULL:
+                why = "the disk is full; free some, then run make again"
+            print(f"{output}: not made: {why} ({log.name})", file=sys.stderr)
         return status
-    if status:
-        full = shutil.disk_usage(output.parent).free < FULL
-        lines = Path(log.name).read_text(encoding="utf-8", errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-        why = "the disk is full; free some, then run make again" if full else last
-        print(f"{output}: not made: {why} ({log.name})", file=sys.stderr)
-        return status
-    time_taken = {"output": output.name, "seconds": round(time.monotonic() - started, 1)}
-    with (output.parent / "logs/times.jsonl").open("a") as stream:
-        stream.write(json.dumps(time_taken | {"machine": platform.node()}) + "\n")
+    seconds = round(time.monotonic() - started, 1)
+    entry = {"output": output.name, "seconds": seconds, "machine": platform.node()}
+    with (folder / "logs/times.jsonl").open("a") as stream:
+        stream.write(json.dumps(entry) + "\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

@@ -13,8 +13,7 @@ Row = tuple[list[int], int]  # token ids, and how many of the first ones the los
 def valid_rows(adapter_config: dict, tokenizer, limit: int = 0) -> list[Row]:
     """The validation rows as the training of `adapter_config` tokenized and masked them.
 
-    With `limit`, at most so many, spread evenly, as a set may be sorted by tool. Raises ValueError
-    when there are none.
+    With `limit`, at most so many, taken evenly: rows may be sorted by tool.
     """
     _, valid, _ = load_dataset(SimpleNamespace(**adapter_config), tokenizer)
     if not len(valid):

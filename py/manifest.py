@@ -7,30 +7,23 @@ Exit status: 1 for a difference, 2 for a file that can't be read.
 """
 
 import argparse
-import contextlib
-import json
 import os
 import platform
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
-from files import read_json, sha256_of, write_json
+from files import read_json, read_json_lines, sha256_of, write_json
 from models import revisions
-from settings import add_config, load_settings
+from program import run
+from settings import ROOT, add_config, load_settings
 
 MODELS = ("adapters", "fused", "q5", "q5-float32")
 RESULTS = ("ladder.json", "eval.json", "eval_base.json", "compare.md")
-TRAINED_WITH = ("iters", "batch_size", "learning_rate", "num_layers", "seed", "data")
-# The settings of a training. Adapters that were trained elsewhere had others.
-TRAINING_KEYS = (
-    "FINE_TUNE_TYPE NUM_LAYERS COVERAGE TRAINABLE LORA_RANK LORA_SCALE LORA_DROPOUT ITERS EPOCHS"
-    " BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT"
-    " MAX_SEQ_LENGTH EXPAND_TURNS STEPS_PER_EVAL SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE"
-    " MIN_DELTA KEEP_CHECKPOINTS SEED"
-).split()
 INPUTS = ("SUITE", "TOOLS", "SPECIAL_TOKENS", "CHECKSUMS", "TARGETS", "BASELINE")
+PACKAGES = ("mlx", "mlx-lm", "transformers", "tokenizers")
+# of adapter_config.json
+TRAINED_WITH = "fine_tune_type iters batch_size learning_rate num_layers seed data".split()
 
 
 def input_files(settings: dict) -> list[Path]:
@@ -49,10 +42,9 @@ def output_files(build: Path) -> list[Path]:
 
 def git_state() -> dict | None:
     """The commit of this repository and whether files differ from it; None without git."""
-    root = Path(__file__).resolve().parent.parent
 
     def git(*words) -> str:
-        command = ["git", "-C", str(root), *words]
+        command = ["git", "-C", str(ROOT), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
@@ -64,14 +56,8 @@ def git_state() -> dict | None:
 
 def step_times(build: Path, machine: str = "") -> dict[str, float]:
     """Output -> seconds that its command took when it last ran, on `machine` if one is named."""
-    log = build / "logs/times.jsonl"
-    times = {}
-    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was cut off
-            entry = json.loads(line)
-            if machine in ("", entry["machine"]):
-                times[entry["output"]] = entry["seconds"]
-    return times
+    entries = read_json_lines(build / "logs/times.jsonl")
+    return {e["output"]: e["seconds"] for e in entries if machine in ("", e["machine"])}
 
 
 def training_of(adapters: Path) -> dict:
@@ -79,32 +65,26 @@ def training_of(adapters: Path) -> dict:
 
     `adopted` is the folder that make adopt took them from; None for a training of this build.
     """
-    config = read_json(adapters / "adapter_config.json")
-    training = adapters / "training.json"
-    adopted = read_json(training).get("adopted") if training.is_file() else None
-    return {
-        "fine_tune_type": config.get("fine_tune_type", "lora"),
-        **{key: config.get(key) for key in TRAINED_WITH},
-        "adopted": adopted,
-    }
+    config = {"fine_tune_type": "lora"} | read_json(adapters / "adapter_config.json")
+    trained = {key: config.get(key) for key in TRAINED_WITH}
+    return trained | {"adopted": read_json(adapters / "training.json").get("adopted")}
 
 
 def make_manifest(settings: dict, build: Path) -> dict:
     """The manifest of what is in `build` now."""
     adapters = build / "adapters"
     training = training_of(adapters) if adapters.is_dir() else None
-    config = settings
-    if training and training["adopted"]:
-        config = {key: value for key, value in settings.items() if key not in TRAINING_KEYS}
+    config = dict(settings)
+    if training and training["adopted"]:  # they were trained with other settings
+        for word in (build / "made/train").read_text(encoding="utf-8").split():
+            config.pop(word.partition("=")[0], None)
     return {
         "schema": 1,
         "experiment": settings["EXPERIMENT"],
-        "config": config,
+        "config": config | {"BASE_MODEL": settings["BASE_MODEL"]},
         "training": training,
         "git": git_state(),
-        "packages": {
-            name: metadata.version(name) for name in ("mlx", "mlx-lm", "transformers", "tokenizers")
-        },
+        "packages": {name: metadata.version(name) for name in PACKAGES},
         "revisions": revisions(settings),
         "machine": {
             "system": platform.platform(),
@@ -118,7 +98,7 @@ def make_manifest(settings: dict, build: Path) -> dict:
     }
 
 
-def verify(build: Path) -> list[str]:
+def differences(build: Path) -> list[str]:
     """The differences between manifest.json and the disk, a line each. Every byte is read.
 
     A model that is gone as a whole is no difference, because clean-build removes models.
@@ -128,16 +108,16 @@ def verify(build: Path) -> list[str]:
     manifest = read_json(build / "manifest.json")
     expected = {Path(name): sha for name, sha in manifest["inputs"].items()}
     expected |= {build / name: sha for name, sha in manifest["outputs"].items()}
-    gone = [build / name for name in MODELS if not (build / name).exists()]
+    gone = {build / name for name in MODELS if not (build / name).exists()}
     found = []
     for file, sha in expected.items():
-        if any(folder in file.parents for folder in gone):
+        if gone.intersection(file.parents):
             continue
         if not file.is_file():
             found.append(f"{file}: is gone")
         elif sha256_of(file) != sha:
             found.append(f"{file}: has changed")
-    new = [f for f in output_files(build) if str(f.relative_to(build)) not in manifest["outputs"]]
+    new = [file for file in output_files(build) if file not in expected]
     return found + [f"{file}: is not in the manifest" for file in new]
 
 
@@ -148,17 +128,13 @@ def main() -> int:
     parser.add_argument("--build", type=Path, required=True)
     parser.add_argument("--out", type=Path, help="the manifest to write")
     args = parser.parse_args()
-    try:
-        if args.command == "write":
-            write_json(args.out, make_manifest(load_settings(args.config), args.build))
-            return 0
-        differs = verify(args.build)
-    except (ValueError, OSError) as error:
-        print(f"{args.command}: {error}", file=sys.stderr)
-        return 2
-    for line in differs:
+    if args.command == "write":
+        write_json(args.out, make_manifest(load_settings(args.config), args.build))
+        return 0
+    found = differences(args.build)
+    for line in found:
         print(f"  differs  {line}")
-    if differs:
+    if found:
         print("Remove what has changed (rm -r) and ask for it: make quantize, say, makes it again.")
         return 1
     print(f"{args.build}: all as {args.build}/manifest.json has it")
@@ -166,4 +142,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

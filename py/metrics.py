@@ -7,7 +7,9 @@ from pathlib import Path
 
 from mlx_lm.tuner.callbacks import TrainingCallback
 
-from checkpoints import METRICS, losses, sparkline
+from checkpoints import METRICS, losses
+
+BARS = "▁▂▃▄▅▆▇█"
 
 
 class StopTraining(Exception):
@@ -18,18 +20,26 @@ class StopTraining(Exception):
         self.failed = failed
 
 
+def sparkline(values: list[float]) -> str:
+    """The last 40 of `values` as a line of bars, the lowest at the bottom."""
+    values = values[-40:]
+    low, high = min(values), max(values)
+    step = (high - low) / (len(BARS) - 1) or 1
+    return "".join(BARS[round((value - low) / step)] for value in values)
+
+
 class Metrics(TrainingCallback):
-    """Writes each of mlx-lm's reports to metrics.jsonl, and ends a training that gets nowhere.
+    """Writes each of mlx-lm's reports to metrics.jsonl, and stops a training that does not improve.
 
     `folder` is the training's, None on a worker that writes nothing. `done` iterations came before
-    this run, with the metrics `reported`. args.patience validations in a row whose loss is not
-    lower by args.min_delta end training; 0 never does. `typed` has mlx_lm lora's own options.
+    this run, with the metrics `reported`. After args.patience validations in a row without a loss
+    lower by args.min_delta, training ends; 0 never ends it. `options` are those of mlx_lm lora.
     """
 
-    def __init__(self, folder: Path | None, done: int, reported: list[dict], args, typed):
+    def __init__(self, folder: Path | None, done: int, reported: list[dict], args, options):
         self.folder, self.start, self.iterations = folder, done, done
         self.patience, self.min_delta = args.patience, args.min_delta
-        self.planned, self.save_every = typed.iters, typed.save_every
+        self.planned, self.save_every = options.iters, options.save_every
         last = reported[-1] if reported else {"seconds": 0, "tokens": 0}
         self.earlier_tokens = self.tokens = last["tokens"]
         self.began = time.monotonic() - last["seconds"]

