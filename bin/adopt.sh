@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Takes adapters that were trained elsewhere in the place of a training here.
+# Puts adapters that were trained elsewhere in the place of a training.
 #
-#   bin/adopt.sh ADAPTERS BUILD LINE     LINE is the note of a training with the settings of now
+#   bin/adopt.sh ADAPTERS BUILD LINE     LINE goes to made/train, as after a training
 set -euo pipefail
 adapters=$1 build=$2 line=$3
 for file in adapters.safetensors adapter_config.json; do

@@ -1,8 +1,7 @@
-"""LOW_MEMORY=1: fused and quantized in one go, with the files of the two commands, bit for bit."""
+"""LOW_MEMORY=1 fuses and quantizes in one go. Its files are those of the two commands."""
 
 import json
 import shutil
-import subprocess
 
 import mlx.core as mx
 import pytest
@@ -13,6 +12,7 @@ from mlx_lm.utils import save_config
 from conftest import ROOT, made
 from files import read_json
 from shapes import build_model, quantized_as
+from training import run
 
 LORA = {"rank": 4, "scale": 20.0, "dropout": 0.0}
 MIXTURE = {
@@ -24,10 +24,8 @@ MIXTURE = {
 DENSE = {**MIXTURE, "model_type": "qwen3", "intermediate_size": 160}
 
 
-def run(*words) -> None:
-    """bin/python with these words, to a good end."""
-    words = list(map(str, [ROOT / "bin/python", *words]))
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+def run_python(*words) -> None:
+    done = run(ROOT / "bin/python", *words)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -48,7 +46,7 @@ def random(like: mx.array) -> mx.array:
 
 
 def random_adapters(folder, config, kind: str) -> None:
-    """Adapters that do something to each weight."""
+    """Adapters that change each weight."""
     folder.mkdir()
     model = build_model(config)
     model.freeze()
@@ -70,13 +68,13 @@ def test_the_files_are_those_of_the_two_commands(tmp_path, tiny_model, config, k
     random_adapters(tmp_path / "adapters", config, kind)
     fused, one, two = (tmp_path / name for name in ("fused", "one", "two"))
     trained = ["--model", tmp_path / "model", "--adapter-path", tmp_path / "adapters"]
-    run("-m", "mlx_lm", "fuse", *trained, "--dequantize", "--save-path", fused)
+    run_python("-m", "mlx_lm", "fuse", *trained, "--dequantize", "--save-path", fused)
     bits = ["--q-bits", 5, "--q-group-size", 32, "--mlx-path"]
-    run("-m", "mlx_lm", "convert", "--hf-path", fused, "-q", *bits, one)
-    # Blocks of a few rows: a weight here is smaller than one block at full size.
+    run_python("-m", "mlx_lm", "convert", "--hf-path", fused, "-q", *bits, one)
+    # With blocks of a few rows: these weights are smaller than one block of full size.
     code = f"import sys; sys.path.insert(0, '{ROOT}/py'); import fuse_and_quantize as program"
-    code += "; program.BLOCK = 1000; sys.exit(program.main())"
-    run("-c", code, *trained, *bits, two)
+    code += "; program.BLOCK = 1000; program.main()"
+    run_python("-c", code, *trained, *bits, two)
     names = sorted(file.name for file in one.iterdir())
     assert names == sorted(file.name for file in two.iterdir()) and "model.safetensors" in names
     for name in names:

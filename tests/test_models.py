@@ -1,4 +1,4 @@
-"""Models of a hub: resolved once, only the files that are needed, one line when it fails."""
+"""Models of a hub: asked for once, only the files that are needed, one line for an error."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from settings import load_settings
 
 @pytest.fixture
 def models(tiny_model, tmp_path):
-    """Name -> folder of two models for a hub; the reference has weights that nobody needs."""
+    """Name -> folder of two models for a hub. Nobody needs the weights of the reference."""
     for name in ("base", "reference"):
         shutil.copytree(tiny_model, tmp_path / name)
     return {"org/base": tmp_path / "base", "org/reference": tmp_path / "reference"}
@@ -32,7 +32,7 @@ def weights(asked):
     return [path for method, path in asked if path.endswith(".safetensors") and method == "GET"]
 
 
-def test_the_whole_way_with_models_of_a_hub(models, tiny_config, tmp_path, make):
+def test_make_eval_with_models_of_a_hub(models, tiny_config, tmp_path, make):
     config, build = config_of(tiny_config, tmp_path), tmp_path / "build"
     cache = tmp_path / "my cache"  # an external disk's name, say
     with hub(models, cache) as (environment, asked):
@@ -57,14 +57,14 @@ def test_the_whole_way_with_models_of_a_hub(models, tiny_config, tmp_path, make)
     assert facts["BASE_MODEL"] == {"model": "org/base", "revision": revisions["org/base"]}
     adapter = json.loads((build / "adapters/adapter_config.json").read_text())
     assert adapter["model"] == "org/base"
-    # No hub any more: what is made again takes the revision that is noted.
+    # Without a hub, a step that runs again takes the noted revision.
     shutil.rmtree(build / "fused")
     offline = {"HF_HOME": str(cache), "HF_ENDPOINT": "http://127.0.0.1:9"}
     run = make("fuse", f"CONFIG={config}", **offline)
     assert run.returncode == 0, run.stderr
 
 
-def test_what_was_lost_from_the_cache_comes_back_at_the_same_revision(
+def test_a_model_lost_from_the_cache_comes_back_at_the_same_revision(
     models, tiny_config, tmp_path, make
 ):
     config, note = config_of(tiny_config, tmp_path), tmp_path / "build/models.json"

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import subprocess
 from argparse import Namespace
 
 import pytest
@@ -11,7 +10,7 @@ from checkpoints import find_checkpoints, is_whole, losses, read_metrics
 from conftest import ROOT
 from files import read_json, sha256_of
 from metrics import Metrics, StopTraining, sparkline
-from training import SENTENCES, TRAIN, best, break_off, run, run_training, write_data
+from training import SENTENCES, best, break_off, run, run_training, write_data
 
 
 def weights(folder) -> dict[str, str]:
@@ -256,23 +255,16 @@ def test_a_curve_in_a_line(values, curve):
     assert sparkline(values) == curve
 
 
-def test_report_to_sends_the_metrics_to_another_service_too(lora, tmp_path):
+def test_report_to_sends_the_metrics_to_another_service_too(lora, tmp_path, monkeypatch):
     """With mlx-lm's own WandBCallback, and a wandb that prints and keeps a folder."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site/wandb.py").write_text(
+    (tmp_path / "wandb.py").write_text(
         "import pathlib\n"
         "def init(project, dir, **_): print('init', project); pathlib.Path(dir, 'wandb').mkdir()\n"
         "def log(entry, step): print('log', step)\n"
     )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     staging = tmp_path / "adapters.tmp"
-    command = lora(staging, report_to="wandb", project_name="mine")
-    ended = subprocess.run(
-        list(map(str, [*TRAIN, *command])),
-        env={"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    ended = run_training(lora(staging, report_to="wandb", project_name="mine"))
     assert ended.returncode == 0, ended.stderr
     assert "init mine" in ended.stdout and ended.stdout.count("log ") == 16
     assert len(read_metrics(staging)) == 16
