@@ -29,7 +29,6 @@ WEIGHT_FILES = [*TOKENIZER_FILES, "*.json", "model*.safetensors", "*.tiktoken", 
 # What an error of the hub's client, or an HTTP status, means to someone who wants a model.
 REASONS = {
     "OfflineModeIsEnabled": "it is not downloaded yet, and HF_HUB_OFFLINE is set",
-    "HFValidationError": "that is no name of a model there",
     "RepositoryNotFoundError": "no such model, or a private one: it needs HF_TOKEN",
     "GatedRepoError": "a gated model: accept its terms on the hub and set HF_TOKEN",
     "RevisionNotFoundError": "the model has no such revision",
@@ -87,6 +86,8 @@ def find_model(settings: dict, key: str, patterns: list[str]) -> Path:
     if folder := folder_of(settings, key):
         return folder
     asked, noted = settings[key], revisions(settings)
+    if asked.count("/") != 1 or asked.startswith((".", "/", "~")):
+        raise ValueError(f"{key}={asked}: no such model folder, and no name on the hub")
     folder = download(asked, key, noted.get(asked), patterns)
     write_json(Path(settings["BUILD"]) / "models.json", noted | {asked: folder.name})
     return folder
