@@ -18,15 +18,7 @@ from pathlib import Path
 from mlx_lm import load
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from checkpoints import (
-    FINAL,
-    METRICS,
-    find_checkpoints,
-    is_whole,
-    losses,
-    read_metrics,
-    run_folders,
-)
+from checkpoints import FINAL, METRICS, losses, read_metrics, run_folders, trained_weights
 from files import read_json, write_json
 from loss import valid_rows, validation_loss
 from models import hub_name
@@ -34,17 +26,6 @@ from program import Failed, run
 
 TRIED = 3  # of the best reported losses
 SERVICES = ("wandb", "swanlog")  # folders that REPORT_TO makes in the adapter path
-
-
-def trained_weights(staging: Path, ended: dict) -> dict[int, Path]:
-    """Iterations -> weights; the last ones too, if ITERS is no multiple of SAVE_EVERY."""
-    found = find_checkpoints(staging)
-    last, iterations = run_folders(staging)[-1][1] / FINAL, ended["iterations"]
-    if iterations == ended["planned"] and iterations not in found and is_whole(last):
-        found[iterations] = last
-    if not found:
-        raise Failed(f"{staging}: no checkpoint to keep; SAVE_EVERY is more than ITERS?")
-    return found
 
 
 def last_reported(validations: dict[int, float], iteration: int) -> float:
@@ -66,8 +47,10 @@ def recompute(config: dict, weights: dict[int, Path]) -> dict[int, float]:
         loss, _ = validation_loss(model, rows, config)
         if math.isfinite(loss):
             found[iteration] = loss
+        else:
+            print(f"best: WARNING: the loss of iteration {iteration} is {loss}", file=sys.stderr)
     if not found:
-        raise Failed("the validation loss of every checkpoint is NaN")
+        raise Failed("no checkpoint has a validation loss that is a number")
     return found
 
 
@@ -111,21 +94,20 @@ def keep_best(staging: Path, out: Path, keep_checkpoints: bool) -> None:
         raise Failed(ended["stop_reason"])
     config = read_json(staging / "adapter_config.json")
     checkpoints = trained_weights(staging, ended)
+    if not checkpoints:
+        raise Failed(f"{staging}: no checkpoint to keep; SAVE_EVERY is more than ITERS?")
     validations = losses(read_metrics(staging), "val_loss")
     reported = {n: last_reported(validations, n) for n in checkpoints}
     tried = {*sorted(checkpoints, key=reported.get)[:TRIED], max(checkpoints)}
     found = recompute(config, {n: checkpoints[n] for n in sorted(tried)})
     best, last = min(found, key=found.get), found.get(max(checkpoints))
-    kept = ("stopped_early", "stop_reason", "iterations", "seconds", "resumed_from", "resumed_at")
-    training = {
-        "schema": 1,
+    training = ended | {
         "best_iteration": best,
         "best_val_loss": found[best],
         "last_val_loss": last,
         "gain_over_last": None if last is None else last - found[best],
         "base_val_loss": validations[0],
         "epochs": epochs(config, ended["iterations"]),
-        **{key: ended[key] for key in (*kept, "workers")},
         "candidates": [
             {"iteration": n, "reported": reported[n], "val_loss": loss} for n, loss in found.items()
         ],
@@ -138,9 +120,8 @@ def keep_best(staging: Path, out: Path, keep_checkpoints: bool) -> None:
         shutil.copy(file, out / f"{iteration:07d}_{FINAL}")
     write_json(out / "training.json", training)
     say(training)
-    base = validations[0]
-    if reported[best] >= base:  # both over the rows that mlx-lm took
-        print(f"best: WARNING: no better than the untuned base ({base:.4f})", file=sys.stderr)
+    if reported[best] >= validations[0]:  # both over the rows that mlx-lm took
+        print("best: WARNING: it is no better than the untuned base", file=sys.stderr)
 
 
 def main() -> None:

@@ -88,7 +88,6 @@ def make_manifest(settings: dict, build: Path) -> dict:
         "revisions": revisions(settings),
         "machine": {
             "system": platform.platform(),
-            "processor": platform.machine(),
             "cores": os.cpu_count(),
             "python": platform.python_version(),
         },

@@ -4,12 +4,13 @@ import re
 import signal
 from argparse import Namespace
 
+import mlx.core as mx
 import pytest
 
 from checkpoints import find_checkpoints, is_whole, losses, read_metrics
 from conftest import ROOT
 from files import read_json, sha256_of
-from metrics import Metrics, StopTraining, sparkline
+from metrics import Metrics, StopTraining
 from training import SENTENCES, best, break_off, run, run_training, write_data
 
 
@@ -91,6 +92,17 @@ def test_a_loss_of_nan_ends_training_at_once(lora, tmp_path):
     assert refused.returncode == 1 and "loss is" in refused.stderr
     assert not (tmp_path / "out").exists()
     assert read_metrics(staging)
+
+
+def test_a_checkpoint_whose_loss_is_nan_is_not_kept(lora, tmp_path):
+    staging = tmp_path / "adapters.tmp"
+    run_training(lora(staging, iters=40))
+    last = str(staging / "0000040_adapters.safetensors")
+    mx.save_safetensors(last, {name: w * float("nan") for name, w in mx.load(last).items()})
+    kept = best(staging, tmp_path / "out")
+    assert kept.returncode == 0 and "the loss of iteration 40 is nan" in kept.stderr
+    training = read_json(tmp_path / "out/training.json")
+    assert (training["best_iteration"], training["last_val_loss"]) == (20, None)
 
 
 @pytest.mark.parametrize("reports", [1, 8])
@@ -245,14 +257,6 @@ def test_training_does_not_stop_early_at_its_last_iteration(tmp_path):
 
 def test_training_stops_only_where_there_is_a_checkpoint(tmp_path):
     assert validate(metrics_of(tmp_path, patience=1, save_every=30), [5, 6, 7, 8, 9]) == 35
-
-
-@pytest.mark.parametrize(
-    ("values", "curve"),
-    [([1, 2, 3], "▁▅█"), ([5], "▁"), ([2, 2], "▁▁")],
-)
-def test_a_curve_in_a_line(values, curve):
-    assert sparkline(values) == curve
 
 
 def test_report_to_sends_the_metrics_to_another_service_too(lora, tmp_path, monkeypatch):
