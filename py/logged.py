@@ -3,9 +3,9 @@
     python logged.py OUTPUT COMMAND...
 
 OUTPUT is what the Makefile's rule makes. A lock on its folder keeps a second make out; it ends with
-the process, also after kill -9. OUTPUT.tmp, which a killed run may have left, is removed first. The
-log is logs/NAME.log: plain text, and of a progress bar only its last state. Exit status: the
-command's.
+the process, also after kill -9. A killed run may have left OUTPUT.tmp, which is removed first. The
+log is logs/NAME.log. It has plain text, and of a progress bar only the last state. The exit status
+is that of the command.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ import termios
 import time
 from pathlib import Path
 
-import program
+from program import run
 
 ESCAPES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
 INTERRUPTED = [128 + n for n in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]
@@ -59,7 +59,7 @@ def open_log(output: Path):
     return path.open("wb" if finished else "ab")
 
 
-def run(command: list[str], log, lock: int) -> int:
+def run_command(command: list[str], log, lock: int) -> int:
     """Run `command`, which inherits the lock; its exit status, 128+N if signal N ended it."""
     live = sys.stdout.isatty()
     source, sink = pty.openpty() if live else os.pipe()
@@ -87,7 +87,7 @@ def main() -> int:
     subprocess.run(["rm", "-rf", half_made], check=True)
     started = time.monotonic()
     with open_log(output) as log:
-        status = run(command, log, lock)
+        status = run_command(command, log, lock)
     if status:
         subprocess.run(["rm", "-rf", half_made], check=True)
         if status not in INTERRUPTED:
@@ -105,4 +105,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    run(main)
