@@ -22,7 +22,7 @@ MODELS = ("adapters", "fused", "q5", "q5-float32")
 RESULTS = ("ladder.json", "eval.json", "eval_base.json", "compare.md")
 INPUTS = ("SUITE", "TOOLS", "SPECIAL_TOKENS", "CHECKSUMS", "TARGETS", "BASELINE")
 PACKAGES = ("mlx", "mlx-lm", "transformers", "tokenizers")
-# of adapter_config.json
+# The keys of adapter_config.json that say how the adapters were trained.
 TRAINED_WITH = "fine_tune_type iters batch_size learning_rate num_layers seed data".split()
 
 

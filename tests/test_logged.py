@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from conftest import ROOT, clean_environment, wait_for
-from logged import plain
 
 LOGGED = [sys.executable, str(ROOT / "py/logged.py")]
 
@@ -35,20 +34,7 @@ def in_terminal(output, code: str) -> bytes:
     return seen
 
 
-@pytest.mark.parametrize(
-    ("drawn", "kept"),
-    [
-        (b"plain", b"plain"),
-        (b"\x1b[1;32mgreen\x1b[0m text\r", b"green text"),
-        (b"\r 10%\r 50%\r100%", b"100%"),
-        ("\x1b[2Kbar ███".encode(), "bar ███".encode()),
-    ],
-)
-def test_a_line_is_kept_as_it_looked_in_the_end(drawn, kept):
-    assert plain(drawn) == kept + b"\n"
-
-
-def test_bars_live_in_a_terminal_and_the_log_is_plain(tmp_path):
+def test_bars_are_live_in_a_terminal_and_the_log_is_plain(tmp_path):
     code = r"print('\x1b[1mten\x1b[0m'); print('\r10%', end=''); print('\r99%', end='')"
     seen = in_terminal(tmp_path / "fused", code)
     assert b"\x1b[1mten" in seen and b"\r10%\r99%" in seen
