@@ -74,14 +74,15 @@ def make_manifest(settings: dict, build: Path) -> dict:
     """The manifest of what is in `build` now."""
     adapters = build / "adapters"
     training = training_of(adapters) if adapters.is_dir() else None
-    config = dict(settings)
-    if training and training["adopted"]:  # they were trained with other settings
-        for word in (build / "made/train").read_text(encoding="utf-8").split():
-            config.pop(word.partition("=")[0], None)
+    not_theirs = set()
+    if training and training["adopted"]:  # other settings trained the adapters
+        words = (build / "made/train").read_text(encoding="utf-8").split()
+        not_theirs = {word.partition("=")[0] for word in words} - {"BASE_MODEL"}
+        not_theirs |= {"COVERAGE", "EPOCHS", "TRAINABLE"}
     return {
         "schema": 1,
         "experiment": settings["EXPERIMENT"],
-        "config": config | {"BASE_MODEL": settings["BASE_MODEL"]},
+        "config": {key: value for key, value in settings.items() if key not in not_theirs},
         "training": training,
         "git": git_state(),
         "packages": {name: metadata.version(name) for name in PACKAGES},

@@ -56,7 +56,8 @@ def test_card_and_manifest_say_what_trained_adopted_adapters(built, tmp_path, ma
     names = ("iters", "batch_size", "learning_rate", "num_layers", "seed", "data")
     expected = {name: theirs[name] for name in names} | {"adopted": str(others)}
     assert expected.items() <= manifest["training"].items()
-    assert not {"ITERS", "LEARNING_RATE", "SEED", "NUM_LAYERS"} & set(manifest["config"])
+    theirs = {"ITERS", "EPOCHS", "LEARNING_RATE", "SEED", "NUM_LAYERS"}
+    assert not theirs & set(manifest["config"])
     assert {"BASE_MODEL", "Q_BITS"} <= set(manifest["config"])
 
     refused = make("adopt", *words, f"ADAPTERS={tmp_path}")
