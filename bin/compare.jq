@@ -1,5 +1,5 @@
-# The comparison as Markdown, from what py/compare.py prints, $build (eval.json) and $baseline (one
-# too, or data/baseline.json). With $list it ends with the prompts whose score changed.
+# The comparison as Markdown. The input is what py/compare.py prints. $build is an eval.json, $baseline is one too
+# or data/baseline.json. If $list is not empty, the prompts whose score changed come last.
 def percent: if . == null then "-" else "\(. * 1000 | round / 10)%" end;
 def points: if . == null then "-" else (. * 1000 | round / 10) | if . == 0 then "0" elif . > 0 then "+\(.)" else "\(.)" end end;
 def pad(width): . + "                    " | .[0:width];
@@ -27,6 +27,7 @@ def pad(width): . + "                    " | .[0:width];
    else "Difference to \($base.experiment), prompt by prompt: \($compared.difference | points) points,"
      + "\n95% interval \($compared.ci95[0] | points) to \($compared.ci95[1] | points) (\($compared.n) prompts)." end),
   (if $compared.conditions == "" then empty else $compared.conditions end),
+  (if $compared.new == [] then empty else "Only in this build: \($compared.new | join(", "))." end),
   (if $list == "" or $compared.n == 0 then empty
    elif $compared.changed == [] then "\nNo prompt\u0027s score changed."
    else "\nChanged:\n", ($compared.changed[] | "- \(.id): \(.before * 100 | round / 100) -> \(.after * 100 | round / 100)") end)

@@ -58,9 +58,10 @@ def judge(score: float | None, target: float | None) -> str:
     return "pass" if score >= target else "FAIL"
 
 
-def answered(prompts: list[dict], scale: str) -> list[float]:
-    """The scores of the prompts that have an answer; `scale` is "score" or "strict_score"."""
-    return [prompt[scale] for prompt in prompts if prompt["score"] is not None]
+def means(prompts: list[dict]) -> dict:
+    """The mean of each score, over the prompts that have an answer."""
+    answered = [prompt for prompt in prompts if prompt["score"] is not None]
+    return {key: mean([prompt[key] for prompt in answered]) for key in ("score", "strict_score")}
 
 
 def verdict(categories: dict, overall: float | None, errors: int, targets: dict) -> str:
@@ -79,33 +80,26 @@ def verdict(categories: dict, overall: float | None, errors: int, targets: dict)
     return "incomplete" if "-" in judged else "pass"
 
 
-def summarize(scored: list[dict], targets: dict) -> dict:
+def summarize(prompts: list[dict], targets: dict) -> dict:
     """The totals of eval.json.
 
     A prompt without an answer has the score None. It counts in `n` and `errors` only.
     """
-    members = {}
-    for prompt in scored:
-        members.setdefault(prompt["category"], []).append(prompt)
-    categories = {
-        name: {
-            "n": len(prompts),
-            "score": mean(answered(prompts, "score")),
-            "strict_score": mean(answered(prompts, "strict_score")),
-        }
-        for name, prompts in members.items()
-    }
-    scores = answered(scored, "score")
-    errors = len(scored) - len(scores)
+    categories = {}
+    for name in dict.fromkeys(prompt["category"] for prompt in prompts):
+        members = [prompt for prompt in prompts if prompt["category"] == name]
+        categories[name] = {"n": len(members), **means(members)}
+    overall = means(prompts)
+    scores = [prompt["score"] for prompt in prompts if prompt["score"] is not None]
+    errors = len(prompts) - len(scores)
     totals = {
         "categories": categories,
-        "overall": mean(scores),
-        "strict_overall": mean(answered(scored, "strict_score")),
+        "overall": overall["score"],
+        "strict_overall": overall["strict_score"],
         "ci95": score_interval(scores),
-        "verdict": verdict(categories, mean(scores), errors, targets),
+        "verdict": verdict(categories, overall["score"], errors, targets),
+        "invented_calls": sum(len(prompt["invented"]) for prompt in prompts),
     }
-    if all("invented" in prompt for prompt in scored if prompt["score"] is not None):
-        totals["invented_calls"] = sum(len(prompt.get("invented", ())) for prompt in scored)
     if errors:
         totals["errors"] = errors
     return totals

@@ -1,6 +1,6 @@
 """The files that say what is asked and what is expected, each with its schema.
 
-A file that does not fit its schema gets one line: the file, the place in it, what is wrong.
+A file that does not fit its schema gets one line: the file, the place in it, and what is wrong.
 """
 
 # ruff: noqa: D101 - the names of classes and fields say what they are
@@ -36,9 +36,6 @@ class Prompt(BaseModel, strict=True):
     max_tokens: int = Field(ge=1)
 
 
-PROMPT_FIELDS = list(Prompt.model_fields)
-
-
 class Suite(BaseModel, strict=True):
     name: str
     system: str
@@ -48,8 +45,9 @@ class Suite(BaseModel, strict=True):
     @classmethod
     def _ids_differ(cls, prompts: list[Prompt]) -> list[Prompt]:
         ids = [prompt.id for prompt in prompts]
-        if repeated := [id for id in ids if ids.count(id) > 1]:
-            raise ValueError(f"the id {repeated[0]!r} is used twice")
+        for id in ids:
+            if ids.count(id) > 1:
+                raise ValueError(f"the id {id!r} is used twice")
         return prompts
 
 
@@ -70,39 +68,23 @@ class TargetsFile(BaseModel, strict=True):
     targets: Targets
 
 
-class Category(BaseModel, strict=True):
-    score: float | None
-    n: int | None = None
-
-
-class Answer(BaseModel, strict=True):
-    id: str
-    score: float | None
-    prompt: str | None = None
-
-
 class Baseline(BaseModel, strict=True):
     """The totals of an older result, or a whole eval.json."""
 
-    overall: float | None
     experiment: str
-    categories: dict[str, Category]
-    prompts: list[Answer] = []
+    overall: float | None
+    categories: dict[str, dict[str, float | None]]
+    prompts: list[dict] = []
     suite: dict = {}
     model: dict = {}
     settings: dict = {}
 
 
-class EvaluatedSuite(BaseModel, strict=True):
-    n: int
-    sha256: str
-
-
 class Result(Baseline, strict=True):
     """What the comparison and the report read of an eval.json."""
 
-    prompts: list[Answer]
-    suite: EvaluatedSuite
+    prompts: list[dict]
+    suite: dict
     model: dict
     settings: dict
     server: dict
@@ -125,12 +107,12 @@ class SpecialTokens(BaseModel, strict=True):
         return ids
 
 
-def check(value: dict, schema: type[BaseModel], path: Path) -> dict:
-    """`value`, which was read from `path`. Raises ValueError when it does not fit `schema`."""
+def check(value, schema: type[BaseModel], source: Path | str) -> dict:
+    """`value`, which came from `source`. Raises ValueError when it does not fit `schema`."""
     try:
         schema.model_validate(value)
     except ValidationError as error:
-        raise ValueError(f"{path}: {explain(error)}") from error
+        raise ValueError(f"{source}: {explain(error)}") from error
     return value
 
 
@@ -161,11 +143,7 @@ def read_special_tokens(path: Path) -> dict:
 
 
 def messages_of(suite: dict, prompt: dict) -> list[dict]:
-    """The chat messages that ask `prompt`: the suite's system prompt, then the request.
-
-    An empty system prompt sends no such message. A chat template may then write one of its own, and
-    it does the same for rows without one.
-    """
+    """The chat messages that ask `prompt`; an empty system prompt is left out, as in the rows."""
     request = {"role": "user", "content": prompt["prompt"]}
     if not suite["system"]:
         return [request]
