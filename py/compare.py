@@ -39,16 +39,31 @@ def category_rows(result: dict, baseline: dict, targets: dict) -> list[dict]:
     return rows
 
 
+def conditions(result: dict) -> dict:
+    """The conditions of a result; None for one that the file does not name."""
+    settings = result.get("settings", {})
+    budget = settings.get("max_tokens")
+    return {
+        "suite": result.get("suite", {}).get("sha256"),
+        "temperature": settings.get("temperature"),
+        "budget": "each prompt's own" if budget == 0 else budget,
+        "seed": settings.get("seed"),
+        "weights": result.get("model", {}).get("weights_sha256"),
+    }
+
+
 def pair(baseline: dict, result: dict) -> tuple[list[tuple[dict, dict]], list[str]]:
     """([(the baseline's prompt, the result's)], the ids of the result's prompts without one).
 
-    The two prompts of a pair have the same text. Two suites may use one id for different prompts.
+    In one suite the two prompts of a pair have the same id. In two suites they have the same text,
+    since another suite may use the same id for another prompt.
     """
-    left = list(baseline.get("prompts", []))
+    here, there = conditions(result)["suite"], conditions(baseline)["suite"]
+    key = "id" if here and here == there else "prompt"
+    left = [prompt for prompt in baseline.get("prompts", []) if key in prompt]
     pairs, alone = [], []
     for prompt in result["prompts"]:
-        text = prompt.get("prompt")
-        match = next((other for other in left if text and other.get("prompt") == text), None)
+        match = next((other for other in left if other[key] == prompt.get(key)), None)
         if match:
             left.remove(match)
             pairs.append((match, prompt))
@@ -79,19 +94,6 @@ def difference(baseline: dict, result: dict) -> dict:
         ],
         "unpaired": unpaired,
         "new": new if pairs else [],
-    }
-
-
-def conditions(result: dict) -> dict:
-    """The conditions of a result; None for one that the file does not name."""
-    settings = result.get("settings", {})
-    budget = settings.get("max_tokens")
-    return {
-        "suite": result.get("suite", {}).get("sha256"),
-        "temperature": settings.get("temperature"),
-        "budget": "each prompt's own" if budget == 0 else budget,
-        "seed": settings.get("seed"),
-        "weights": result.get("model", {}).get("weights_sha256"),
     }
 
 
