@@ -1,7 +1,7 @@
 """Keep each answer beside all that it depends on, so that nothing is asked twice.
 
 The file has one line an answer: {"question": {weights, messages, ...}, "answer": {text, ...}}.
-Here a question is that object as JSON text.
+Everywhere else a question is that object as JSON text, which can be the key of a dict.
 """
 
 import json
@@ -11,9 +11,9 @@ from pathlib import Path
 from files import write_text
 
 
-def as_text(question: dict) -> str:
+def as_text(value: dict) -> str:
     """A question as JSON: equal questions have equal texts."""
-    return json.dumps(question, ensure_ascii=False, sort_keys=True)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def as_line(question: str, answer: dict) -> str:

@@ -1,9 +1,9 @@
 """Which functions does a program call, in which order, and with which arguments?
 
 The program is parsed and followed from its first statement, and never run. A call does not count in
-a comment, in a string, in a branch that is never taken, after a return, or in a function that
-nothing calls. Nor does the call of a name to which the program has given another meaning. Every
-other call counts. Branches are followed one after the other, and the body of a loop once.
+a comment, a string, a branch that is never taken, after a return, or in a function that nothing
+calls, or if the program has given the name another meaning. Every other call counts. Branches are
+followed one after the other, and the body of a loop once.
 """
 
 import ast
@@ -12,6 +12,7 @@ import contextlib
 import warnings
 
 MOST_FOLLOWED = 1000  # calls of the program's own functions, so that the time is bounded
+# The names that these bind are not seen outside of them.
 OWN_NAMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 RUN_FIRST = ("generators", "iter", "key", "value")  # fields that run before others of their node
 
@@ -34,7 +35,7 @@ def called_names(code: str) -> list[str]:
 
 
 def invented(code: str, tools: set[str]) -> list[str]:
-    """The names that a program calls, but that are no tool, not Python's and nowhere defined."""
+    """The names that a program calls and that are no tool, not Python's and nowhere defined."""
     known = {*tools, *dir(builtins)}
     for node in ast.walk(parse(code) or ast.Module([], [])):
         known.add(getattr(node, "name", None))  # of a function, a class or an import

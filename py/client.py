@@ -1,149 +1,114 @@
 """Ask an OpenAI-compatible server, and read all of its answer.
 
-Three things must not happen silently: another model answers (find_model_id), the server formats
-the prompt in another way than training did (check_prompt_tokens), its tool parser drops a call
+Three things must not happen silently: another model answers (choose_model), the server formats the
+prompt in another way than training did (check_prompt_tokens), its tool parser drops a call
 (read_answer).
 """
+
+# ruff: noqa: D101 - the names of classes and fields say what they are
 
 import json
 import re
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import NoneType
 
 import httpx2
+from pydantic import BaseModel, Field
 
+from program import describe
 from score import calls_from_server, parsed_calls
-from server import ServerError, client_for, get_json
+from server import Server, ServerError, client_for, get_json
+from suite import check
 
 RETRY_WAITS = (1, 3, 9)  # seconds before the second, third and fourth attempt
+# ImportError: a SOCKS proxy that the environment names needs another package.
+NO_LIST = (httpx2.HTTPError, httpx2.InvalidURL, ImportError, LookupError, TypeError, ValueError)
 THINKING = re.compile(r"\s*(?:<think>)?(.*?)</think>\s*", re.DOTALL)
+
+
+class ToolCall(BaseModel, strict=True):
+    function: dict
+
+
+class Message(BaseModel, strict=True):
+    content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class Choice(BaseModel, strict=True):
+    message: Message
+    finish_reason: str
+
+
+class Usage(BaseModel, strict=True):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Completion(BaseModel, strict=True):
+    """What is read of a chat completion."""
+
+    choices: list[Choice] = Field(min_length=1)
+    usage: Usage
 
 
 class RequestError(Exception):
     """One prompt got no answer. Its text is one line; others may still be answered."""
 
 
-@dataclass
-class Endpoint:
-    """A server that somebody else runs: EVAL_URL, and the headers that carry its key."""
-
-    url: str
-    headers: dict = field(default_factory=dict)
-
-    def check(self) -> None:
-        """Whether it has crashed cannot be known."""
-
-
-def open_endpoint(url: str, key: str) -> Endpoint:
+def open_server(url: str, key: str) -> Server:
     """The server at `url`, with or without /v1 at its end. Raises ValueError for a bad key."""
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError("EVAL_API_KEY: holds a character that a key cannot have")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return Endpoint(url.rstrip("/").removesuffix("/v1"), headers)
+    return Server(url.rstrip("/").removesuffix("/v1"), headers)
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return str(error).partition("\n")[0]
+def choose_model(server: Server, name: str = "") -> str:
+    """The id of the model to ask for: `name`, or the only one that the server lists.
 
-
-def listed_models(server) -> list[str]:
-    """Ids that the server lists. Raises ServerError when it does not answer as such a server."""
+    mlx_lm server lists every model in the Hugging Face cache before the one it was started with,
+    and a request that names another id makes it load that other model. To take the first id would
+    score the wrong model. Raises ServerError if `name` is not listed.
+    """
     url = f"{server.url}/v1/models"
     try:
-        return [entry["id"] for entry in get_json(url, server.headers)["data"]]
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError) as error:
-        raise ServerError(f"{url}: no list of models ({first_line(error)})") from error
-    except ImportError as error:  # for the SOCKS proxy that the environment names
-        raise ServerError(f"{url}: no list of models ({first_line(error)})") from error
-
-
-def find_model_id(url: str, model: Path) -> str:
-    """The id under which our server lists `model`: its resolved path, and nothing else.
-
-    mlx_lm server lists every model in the Hugging Face cache before the one it was started
-    with, and a request that names another id makes it load that other model: taking the first
-    id scores the wrong model. Raises ServerError when the path is not listed.
-    """
-    wanted = str(Path(model).resolve())
-    listed = listed_models(Endpoint(url))
-    if wanted not in listed:
-        raise ServerError(
-            f"the server at {url} does not list {wanted} (it lists {', '.join(listed) or 'none'});"
-            " refusing to evaluate another model"
-        )
-    return wanted
-
-
-def choose_model_id(server: Endpoint, name: str) -> str:
-    """The id to ask somebody else's server for: `name`, or "" for the only one it lists.
-
-    Raises ServerError when that leaves a choice, or names what is not there.
-    """
-    listed = listed_models(server)
-    if not name and len(listed) == 1:
-        return listed[0]
+        listed = [entry["id"] for entry in get_json(url, server.headers)["data"]]
+    except NO_LIST as error:
+        raise ServerError(f"{url}: no list of models ({describe(error)})") from error
     if name in listed:
         return name
-    what = f"does not list EVAL_MODEL={name}" if name else f"lists {len(listed)} models"
-    raise ServerError(f"{server.url} {what}; name one of: {', '.join(listed) or 'none'}")
+    if not name and len(listed) == 1:
+        return listed[0]
+    names = ", ".join(listed) or "none"
+    if name:
+        raise ServerError(f"{server.url} does not list the model {name}; it lists: {names}")
+    raise ServerError(f"{server.url} lists {len(listed)} models; set EVAL_MODEL to one of: {names}")
 
 
-def ask(server, request: dict, timeout: float) -> tuple[dict, int]:
-    """POST a chat completion to a ModelServer or Endpoint; returns (response, attempts).
+def ask(server: Server, request: dict, timeout: float) -> tuple[dict, int]:
+    """POST a chat completion; returns (response, attempts).
 
-    Cut connections, timeouts, 5xx and answers that are none are tried again. A refused request
-    (3xx, 4xx) is not. Raises RequestError in the end, and ServerError when our server has crashed.
+    Cut connections, timeouts, 5xx and answers that are no completion are tried again. A refused
+    request (3xx, 4xx) is not. Raises RequestError in the end, ServerError if our server crashed.
     """
+    url = f"{server.url}/v1/chat/completions"
     for attempt, wait in enumerate((*RETRY_WAITS, None), start=1):
         try:
-            status, body = post(server, request, timeout)
-            if status == 200:
-                return check_response(json.loads(body)), attempt
-            reason = f"HTTP {status}: {' '.join(body[:300].decode(errors='replace').split())}"
-            refused = status < 500 and status not in (408, 429)
+            response = client_for(url).post(
+                url, json=request, headers=server.headers, timeout=timeout
+            )
+            if response.status_code == 200:
+                return check(response.json(), Completion, "no chat completion"), attempt
+            reason = f"HTTP {response.status_code}: {' '.join(response.text[:300].split())}"
+            refused = response.status_code < 500 and response.status_code not in (408, 429)
         except (httpx2.HTTPError, ValueError, RecursionError) as error:
-            reason, refused = f"{type(error).__name__}: {first_line(error)}", False
+            reason, refused = describe(error), False
         server.check()
         if refused:
             raise RequestError(reason)
         if wait is not None:
             time.sleep(wait)
     raise RequestError(f"no answer after {attempt} attempts ({reason})")
-
-
-def post(server, request: dict, timeout: float) -> tuple[int, bytes]:
-    """(status, body) of a chat completion. All of it must come within `timeout` seconds."""
-    url, body = f"{server.url}/v1/chat/completions", b""
-    deadline = time.monotonic() + timeout
-    with client_for(url).stream(
-        "POST", url, json=request, headers=server.headers, timeout=timeout
-    ) as response:
-        for part in response.iter_bytes():
-            body += part
-            if time.monotonic() > deadline:
-                raise httpx2.ReadTimeout(f"not whole after {timeout:g} s")
-    return response.status_code, body
-
-
-def check_response(response) -> dict:
-    """`response` itself. Raises ValueError when it is no chat completion that can be read."""
-    try:
-        choice, usage = response["choices"][0], response["usage"]
-        message = choice["message"]
-        good = (
-            isinstance(message.get("content"), (str, NoneType))
-            and isinstance(choice["finish_reason"], str)
-            and isinstance(usage["prompt_tokens"] + usage["completion_tokens"], int)
-            and all(isinstance(c["function"], dict) for c in message.get("tool_calls") or [])
-        )
-    except (KeyError, IndexError, TypeError, AttributeError):
-        good = False
-    if not good:
-        raise ValueError("the answer is no chat completion")
-    return response
 
 
 def check_prompt_tokens(id: str, response: dict, expected: int) -> None:
@@ -159,7 +124,7 @@ def check_prompt_tokens(id: str, response: dict, expected: int) -> None:
 def split_thinking(text: str) -> tuple[str, str]:
     """(thinking, answer) of a text; thinking that never ends has no answer.
 
-    The opening tag may be missing, where the chat template has put it into the prompt; after a tool
+    The opening tag may be missing, where the chat template has put it into the prompt. After a tool
     call has begun, a closing tag is a part of the call.
     """
     match, opened = THINKING.match(text), text.lstrip().startswith("<think>")

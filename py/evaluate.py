@@ -1,73 +1,73 @@
 """Ask a served model every prompt of a suite and score the answers: writes eval.json.
 
-The answers come over HTTP, as a user of the model would get them: from a real `mlx_lm server`
-started here for the model that was built, or, with --url, from any OpenAI-compatible server that
-is already running.
+The answers come over HTTP, as a user of the model would get them: from an `mlx_lm server` that is
+started here for the model that was built, or, with --url, from any OpenAI-compatible server.
 
-Each answer is kept in a file as it arrives (--answers), beside all that it depends on: the
-weights, the prompt and the settings. What is kept is not asked again.
+Each answer is kept in the file --answers as it arrives, beside all that it depends on: the weights,
+the prompt and the settings. What is kept is not asked again.
 """
 
 import argparse
 import contextlib
 import hashlib
 import json
-import os
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import mlx.core as mx
 import mlx_lm
 
-import client
 from answers import as_text, forget_server, keep_answer, read_answers
 from chat_format import TEMPLATE_ARGUMENTS, format_prompt, open_tokenizer
+from client import RequestError, ask, check_prompt_tokens, choose_model, open_server, read_answer
 from files import sha256_of, weights_sha256, write_json
+from program import Failed, run
 from score import score_answer
-from server import ModelServer, ServerError
+from server import Server, start_server
 from settings import secret
 from stats import summarize
 from suite import messages_of, read_suite, read_targets, read_tools
+
+SETTINGS = ("temperature", "max_tokens", "concurrency", "seed")
+KEPT = ("finish_reason", "prompt_tokens", "completion_tokens", "seconds", "attempts", "text")
 
 
 def find_target(args) -> dict:
     """Who is asked, and what is known of the model. Starts no server.
 
-    `identity` is what tells the model from others. Of somebody else's server neither weights nor
-    tokenizer are known: they are None.
+    `identity` is what tells the model from others. Of a server that is running already neither the
+    weights nor the tokenizer are known: they are None.
     """
     if args.url:
-        endpoint = client.open_endpoint(args.url, secret("EVAL_API_KEY"))
-        id = client.choose_model_id(endpoint, args.served_model)
+        server = open_server(args.url, secret("EVAL_API_KEY"))
+        id = choose_model(server, args.served_model)
         return {
-            "server": contextlib.nullcontext(endpoint),
+            "server": contextlib.nullcontext(server),
             "served_id": id,
-            "identity": {"url": endpoint.url, "model": id},
+            "identity": {"url": server.url, "model": id},
             "weights": None,
             "tokenizer": None,
+            "described": {"kind": "openai", "version": None, "tool_parser": None},
         }
     if not args.model.is_dir():
         raise ValueError(f"{args.model}: no such model directory")
     served = args.serve or args.model
     weights = weights_sha256(args.model)
-    asked_weights = weights if served == args.model else weights_sha256(served)
+    served_weights = weights if served == args.model else weights_sha256(served)
+    tokenizer = open_tokenizer(served)
     return {
-        "server": start_server(served, args),
+        "server": start_server(served, args.port, args.server_log),
         "served_id": str(served.resolve()),
-        "identity": {"weights": asked_weights, "files": files_sha256(served)},
+        "identity": {"weights": served_weights, "files": files_sha256(served)},
         "weights": weights,
-        "tokenizer": open_tokenizer(served),
+        "tokenizer": tokenizer,
+        "described": {
+            "kind": "mlx_lm.server",
+            "version": mlx_lm.__version__,
+            "tool_parser": tokenizer.init_kwargs.get("tool_parser_type"),
+        },
     }
-
-
-@contextlib.contextmanager
-def start_server(model: Path, args):
-    """A server for `model`, which must list it by its resolved path."""
-    with ModelServer(model, args.port, args.server_log) as server:
-        client.find_model_id(server.url, model)
-        yield server
 
 
 def files_sha256(model: Path) -> str:
@@ -95,8 +95,8 @@ def question_of(prompt: dict, suite: dict, target: dict, args) -> str:
     )
 
 
-def answer_question(server, id: str, question: str, target: dict, timeout: float) -> dict:
-    """Ask for the prompt `id`; returns what is kept of its answer.
+def answer_question(server: Server, prompt: dict, question: str, target: dict, args) -> dict:
+    """What is kept of the answer to a question, which is that of `prompt`.
 
     Raises RequestError when there is none, ServerError for one that must not be scored.
     """
@@ -108,12 +108,13 @@ def answer_question(server, id: str, question: str, target: dict, timeout: float
     if tokenizer:
         request["logprobs"] = True  # for the ids of all tokens
     started = time.perf_counter()
-    response, attempts = client.ask(server, request, timeout)
+    response, attempts = ask(server, request, args.timeout)
     seconds = time.perf_counter() - started
     if tokenizer:
-        client.check_prompt_tokens(id, response, len(format_prompt(tokenizer, asked["messages"])))
+        expected = len(format_prompt(tokenizer, asked["messages"]))
+        check_prompt_tokens(prompt["id"], response, expected)
     return {
-        **client.read_answer(response, tokenizer),
+        **read_answer(response, tokenizer),
         "prompt_tokens": response["usage"]["prompt_tokens"],
         "completion_tokens": response["usage"]["completion_tokens"],
         "seconds": round(seconds, 2),
@@ -126,26 +127,28 @@ def ask_missing(missing: dict, answers: dict, target: dict, args) -> dict[str, s
 
     Adds each answer to `answers`, and to the file of answers, as it arrives.
     """
-    errors, pool = {}, ThreadPoolExecutor(args.concurrency)
-    with target["server"] as server:
-        running = {}
-        for question, prompt in missing.items():
-            asked = (server, prompt["id"], question, target, args.timeout)
-            running[pool.submit(answer_question, *asked)] = question
+
+    def try_to_answer(question: str) -> tuple[str, dict | RequestError]:
         try:
-            for number, future in enumerate(as_completed(running), start=1):
-                question = running[future]
-                prompt = missing[question]
-                try:
-                    answers[question] = future.result()
-                    keep_answer(args.answers, question, answers[question])
-                    text = progress(prompt, answers[question])
-                except client.RequestError as error:
-                    errors[question] = str(error)
-                    text = f"no answer: {error}"
-                print(f"[{number:3}/{len(missing)}] {prompt['id']:<10} {text}", flush=True)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            return question, answer_question(server, missing[question], question, target, args)
+        except RequestError as error:
+            return question, error
+
+    errors = {}
+    # If this breaks off, the pool does not wait for requests that a server still works on.
+    with target["server"] as server, ThreadPool(args.concurrency) as pool:
+        choose_model(server, target["served_id"])  # else another model would answer
+        arriving = pool.imap_unordered(try_to_answer, missing)
+        for number, (question, answer) in enumerate(arriving, start=1):
+            prompt = missing[question]
+            if isinstance(answer, RequestError):
+                errors[question] = str(answer)
+                shown = f"no answer: {answer}"
+            else:
+                answers[question] = answer
+                keep_answer(args.answers, question, answer)
+                shown = progress(prompt, answer)
+            print(f"[{number:3}/{len(missing)}] {prompt['id']:<10} {shown}", flush=True)
     return errors
 
 
@@ -160,23 +163,35 @@ def progress(prompt: dict, answer: dict) -> str:
 
 def entry_of(prompt: dict, answer: dict | None, error: str | None, tools: set[str]) -> dict:
     """A prompt's entry in eval.json; without an answer its scores are None and `error` says why."""
-    head = {key: prompt[key] for key in ("id", "category", "prompt")}
+    entry = {key: prompt[key] for key in ("id", "category", "prompt")}
     if answer is None:
-        nothing = {"score": None, "strict_score": None, "text": "", "error": error}
-        return head | score_answer(prompt, "", [], tools) | nothing
-    keys = ("finish_reason", "prompt_tokens", "completion_tokens", "seconds", "attempts", "text")
-    return {
-        **head,
-        **score_answer(prompt, answer["text"], answer["calls"], tools),
-        **{key: answer[key] for key in keys},
-        **({"thinking": answer["thinking"]} if answer["thinking"] else {}),
-    }
+        entry |= score_answer(prompt, "", [], tools)
+        return entry | {"score": None, "strict_score": None, "text": "", "error": error}
+    entry |= score_answer(prompt, answer["text"], answer["calls"], tools)
+    entry |= {key: answer[key] for key in KEPT}
+    if answer["thinking"]:
+        entry["thinking"] = answer["thinking"]
+    return entry
 
 
-def describe_run(args, target: dict, suite: dict) -> dict:
-    """What stands before the prompts in the result: who was asked what, and how."""
-    tokenizer = target["tokenizer"]
-    return {
+def evaluate(args) -> dict:
+    """Write the result and return it.
+
+    It is eval.json when every prompt has an answer. Else it is eval.incomplete.json, and the last
+    whole result stays as it is.
+    """
+    started = time.perf_counter()
+    suite, targets = read_suite(args.suite), read_targets(args.targets)
+    tools, target = read_tools(args.tools), find_target(args)
+    asked = [(question_of(prompt, suite, target, args), prompt) for prompt in suite["prompts"]]
+    answers, errors = read_answers(args.answers), {}
+    missing = {question: prompt for question, prompt in asked if question not in answers}
+    if kept := sum(question in answers for question, _ in asked):
+        print(f"{kept} of {len(asked)} prompts are answered already", flush=True)
+    if missing:
+        errors = ask_missing(missing, answers, target, args)
+    entries = [entry_of(p, answers.get(q), errors.get(q), tools) for q, p in asked]
+    result = {
         "schema": 1,
         "experiment": args.experiment,
         "model": {
@@ -184,56 +199,22 @@ def describe_run(args, target: dict, suite: dict) -> dict:
             "weights_sha256": target["weights"],
             "served_id": target["served_id"],
         },
-        "suite": {
-            "name": suite["name"],
-            "sha256": sha256_of(args.suite),
-            "n": len(suite["prompts"]),
-        },
-        "settings": {
-            "temperature": args.temperature,
-            "max_tokens": args.max_tokens,
-            "concurrency": args.concurrency,
-            "seed": args.seed,
-            **TEMPLATE_ARGUMENTS,
-        },
-        "server": {
-            "kind": "mlx_lm.server" if tokenizer else "openai",
-            "version": mlx_lm.__version__ if tokenizer else None,
-            "tool_parser": tokenizer.init_kwargs.get("tool_parser_type") if tokenizer else None,
-        },
-    }
-
-
-def evaluate(args) -> dict:
-    """Write the result and return it. Raises ValueError for bad input, ServerError.
-
-    It is eval.json when every prompt has an answer. Else it is eval.incomplete.json, and the last
-    whole result stays as it is.
-    """
-    started = time.perf_counter()
-    suite, targets = read_suite(args.suite), read_targets(args.targets)
-    tools = read_tools(args.tools)
-    target = find_target(args)
-    asked = [(question_of(prompt, suite, target, args), prompt) for prompt in suite["prompts"]]
-    answers, errors = read_answers(args.answers), {}
-    missing = {question: prompt for question, prompt in asked if question not in answers}
-    if len(missing) < len(asked):
-        kept = sum(question in answers for question, _ in asked)
-        print(f"{kept} of {len(asked)} prompts are answered already", flush=True)
-    if missing:
-        errors = ask_missing(missing, answers, target, args)
-    entries = [entry_of(p, answers.get(q), errors.get(q), tools) for q, p in asked]
-    result = {
-        **describe_run(args, target, suite),
+        "suite": {"name": suite["name"], "sha256": sha256_of(args.suite), "n": len(asked)},
+        "settings": {key: vars(args)[key] for key in SETTINGS} | TEMPLATE_ARGUMENTS,
+        "server": target["described"],
         "prompts": entries,
         **summarize(entries, targets),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    write_json(args.incomplete if errors else args.out, result)
-    if not errors:
-        args.incomplete.unlink(missing_ok=True)
-        if args.url:
-            forget_server(args.answers, target["identity"]["url"])
+    name = args.out.name.removesuffix(".tmp").removesuffix(".json")
+    incomplete = args.out.with_name(f"{name}.incomplete.json")
+    if errors:
+        write_json(incomplete, result)
+        return result
+    write_json(args.out, result)
+    incomplete.unlink(missing_ok=True)
+    if args.url:
+        forget_server(args.answers, target["identity"]["url"])
     return result
 
 
@@ -249,7 +230,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--tools", type=Path, required=True, help="JSON with the tools' names")
     parser.add_argument("--out", type=Path, required=True, help="eval.json to write")
     parser.add_argument("--answers", type=Path, help="default: answers.jsonl beside --out")
-    parser.add_argument("--server-log", type=Path, help="default: server.log beside --out")
+    parser.add_argument("--server-log", type=Path, required=True, help="of the server started here")
     parser.add_argument("--experiment", default="", help="name to record")
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0, help="of sampling, above temperature 0")
@@ -259,25 +240,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     args = parser.parse_args()
     args.answers = args.answers or args.out.with_name("answers.jsonl")
-    args.server_log = args.server_log or args.out.with_name("server.log")
-    name = args.out.name.removesuffix(".tmp").removesuffix(".json")
-    args.incomplete = args.out.with_name(f"{name}.incomplete.json")
     return args
 
 
-def main() -> int:
-    args = parse_args()
-    try:
-        result = evaluate(args)
-    except (ValueError, OSError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 2
-    except ServerError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("evaluate: interrupted; the answers so far are kept", file=sys.stderr)
-        return 130
+def main() -> None:
+    result = evaluate(parse_args())
     if result["overall"] is not None:
         low, high = result["ci95"]
         print(
@@ -285,13 +252,8 @@ def main() -> int:
             f" {result['strict_overall']:.1%}, {result['seconds']:.0f} s"
         )
     if "errors" in result:
-        text = f"{result['errors']} prompts have no answer; asked again, only they are asked"
-        print(f"evaluate: {text}", file=sys.stderr)
-        return 1
-    return 0
+        raise Failed(f"{result['errors']} prompts have no answer; asked again, only they are asked")
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    os._exit(status)  # not waiting for requests that a server still works on
+    run(main)

@@ -3,13 +3,11 @@
 `score` follows the rule of Phase 33b. For one tool it is 1.0 if execute_code was called and its
 code contains a keyword, 0.5 for a keyword without execute_code, 0.1 for execute_code without a
 keyword, else 0. For several tools it is the share of the keywords found, plus 0.1 for execute_code,
-at most 1.
+at most 1. A keyword is looked for as text: prose gets 0.5, and `cst_find_pattern` is found in
+`cst_find_pattern_all()`.
 
-That rule gives 0.5 to prose that only names a tool. So there is also `strict_score`: the same
-scale, but a tool counts only if it is really called, and several tools only in the order that was
-asked for. The code is parsed (calls.py) and never run. `invented` lists the names that an answer
-calls and that nobody defines: the rule of Phase 33b looks for substrings, so it finds
-`cst_find_pattern` in `cst_find_pattern_pattern()`.
+`strict_score` has the same scale, but a tool counts only if it is really called (calls.py), and
+several tools only in the order that was asked for.
 """
 
 import json
@@ -21,15 +19,12 @@ from calls import called_names, invented
 
 PASS_SCORE = 0.5
 EXECUTE_CODE = "execute_code"
-PARSERS = {"qwen3_coder": qwen3_coder, "json_tools": json_tools}
+PARSERS = {"qwen3_coder": qwen3_coder, "json_tools": json_tools}  # Qwen models write both formats
 TOOL_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 
 def parsed_calls(text: str) -> list[tuple[str, dict]]:
-    """(name of the parser, {"name", "arguments"}) of every whole tool call in `text`, in order.
-
-    Qwen models write two formats. mlx-lm's own parsers read both.
-    """
+    """(name of the parser, {"name", "arguments"}) of every whole tool call in `text`, in order."""
     found = [parse_call(body.strip()) for body in TOOL_CALL.findall(text)]
     return [call for call in found if call]
 
@@ -41,10 +36,9 @@ def parse_call(body: str) -> tuple[str, dict] | None:
             call = parser.parse_tool_call(body)
         except (ValueError, RecursionError):
             continue
-        if not isinstance(call, dict):
-            continue
-        if isinstance(call.get("name"), str) and isinstance(call.get("arguments"), dict):
-            return name, call
+        match call:
+            case {"name": str(), "arguments": dict()}:
+                return name, call
     return None
 
 
@@ -57,8 +51,7 @@ def calls_from_server(tool_calls: list[dict]) -> list[dict]:
     """The `tool_calls` of an OpenAI-style message, as {"name", "arguments"}."""
     calls = []
     for call in tool_calls:
-        function = call["function"]
-        arguments = function.get("arguments") or {}
+        arguments = call["function"].get("arguments") or {}
         if isinstance(arguments, str):  # OpenAI's format; some servers send the object itself
             try:
                 arguments = json.loads(arguments)
@@ -66,7 +59,7 @@ def calls_from_server(tool_calls: list[dict]) -> list[dict]:
                 arguments = {"cut off": arguments}
         if not isinstance(arguments, dict):
             arguments = {"arguments": arguments}
-        calls.append({"name": str(function.get("name") or ""), "arguments": arguments})
+        calls.append({"name": str(call["function"].get("name") or ""), "arguments": arguments})
     return calls
 
 
@@ -99,32 +92,27 @@ def rate(prompt: dict, found: int, executed: bool) -> float:
 def strict_score(prompt: dict, called: list[str], direct: list[str], executed: bool) -> float:
     """The score that counts only real calls.
 
-    `called` are the calls in the code, `direct` the tool calls other than execute_code. Of several
-    wanted tools only those count that are called in the order of the keywords.
+    `called` are the calls in the code, `direct` the tool calls other than execute_code.
     """
     keywords = prompt["keywords"]
     if prompt["multi"]:
         return rate(prompt, in_order(keywords, called if executed else direct), executed)
-    in_code, alone = (len(set(keywords) & set(names)) for names in (called, direct))
+    in_code = len(set(keywords) & set(called))
+    alone = len(set(keywords) & set(direct))
     return max(rate(prompt, in_code, executed), rate(prompt, alone, False))
 
 
-def invented_names(codes: list[str], direct: list[str], tools: set[str]) -> list[str]:
-    """The names that an answer calls and that nobody defines, once each."""
-    names = [name for code in codes for name in invented(code, tools)]
-    names += [name for name in direct if name not in tools]
-    return list(dict.fromkeys(names))
+def score_answer(prompt: dict, text: str, calls: list[dict], tools: set[str] = frozenset()) -> dict:
+    """Score one answer to a suite's `prompt`: its whole `text`, and its tool `calls`.
 
-
-def score_answer(prompt: dict, text: str, calls: list[dict], tools: set[str] | None = None) -> dict:
-    """Score one answer to a suite's `prompt`.
-
-    `text` is the whole answer, `calls` are its tool calls. `format` is "execute_code", "direct" or
-    "none". `invented` needs the names of the `tools`; without them it is empty.
+    `format` is "execute_code", "direct" or "none". `invented` lists the names that the answer calls
+    and that are neither in `tools` nor defined.
     """
     codes = code_of(calls)
     direct = [call["name"] for call in calls if call["name"] != EXECUTE_CODE]
     called = [name for code in codes for name in called_names(code)]
+    made_up = [name for code in codes for name in invented(code, tools)]
+    made_up += [name for name in direct if name not in tools]
     searched = "\n".join(codes) if codes else text
     found = [keyword for keyword in prompt["keywords"] if keyword in searched]
     return {
@@ -132,6 +120,6 @@ def score_answer(prompt: dict, text: str, calls: list[dict], tools: set[str] | N
         "strict_score": strict_score(prompt, called, direct, bool(codes)),
         "format": EXECUTE_CODE if codes else "direct" if direct else "none",
         "tools_called": called + direct,
-        "invented": [] if tools is None else invented_names(codes, direct, tools),
+        "invented": list(dict.fromkeys(made_up)),
         "keywords_found": found,
     }

@@ -1,10 +1,11 @@
 """Serve one model with `mlx_lm server`, on 127.0.0.1, in a process that sees no other model.
 
-As a program it serves until Ctrl-C (`make serve`). The evaluation starts the same program with
-ModelServer, and the server then ends when the evaluation ends.
+As a program it serves until Ctrl-C (`make serve`). For the evaluation start_server() starts the
+same program, and the server then ends when the evaluation ends.
 """
 
 import argparse
+import contextlib
 import functools
 import os
 import socket
@@ -14,17 +15,30 @@ import tempfile
 import threading
 import time
 import urllib.parse
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
 
+from program import Failed, run
+
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 120
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+USAGE = """\
+Serving {model} until Ctrl-C. Ask it from another terminal:
+
+  curl http://127.0.0.1:{port}/v1/chat/completions -H 'Content-Type: application/json' -d '{{
+    "model": "{path}",
+    "chat_template_kwargs": {{"enable_thinking": false}},
+    "messages": [{{"role": "user", "content": "Which files are modified?"}}]}}'
+
+Any OpenAI client works too: base URL http://127.0.0.1:{port}/v1, the model is the path above.
+"""
 
 
-class ServerError(Exception):
-    """The server cannot give an answer that could be scored. Its text is one line."""
+class ServerError(Failed):
+    """The server cannot give an answer that could be scored."""
 
 
 def choose_port(port: int) -> int:
@@ -34,9 +48,8 @@ def choose_port(port: int) -> int:
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
-            raise ValueError(
-                f"EVAL_PORT={port}: {error}; choose another, or 0 for any free port"
-            ) from error
+            text = f"EVAL_PORT={port}: {error}; choose another, or 0 for any free port"
+            raise ValueError(text) from error
         return probe.getsockname()[1]
 
 
@@ -57,53 +70,19 @@ def get_json(url: str, headers: dict | None = None, timeout: float = 10) -> dict
     return response.raise_for_status().json()
 
 
-class ModelServer:
-    """`mlx_lm server` for the model directory `model`, as a context manager; `url` is its address.
+@dataclass
+class Server:
+    """A server to ask: one of ours, with its process and log, or one that is already running."""
 
-    The server ends when its standard input closes. We hold the other end, so it ends with us,
-    however we end. Raises ServerError when it does not start, ValueError for a port that is taken.
-    """
-
-    headers = {}  # a request needs no key
-
-    def __init__(self, model: Path, port: int, log: Path):
-        self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        port = choose_port(port)
-        self.url = f"http://127.0.0.1:{port}"
-        program = [ROOT / "bin/python", __file__, model, "--port", port, "--until-input-closes"]
-        with log.open("ab") as stream:
-            # In a session of its own it gets no Ctrl-C. We end it when our work is put away.
-            self.process = subprocess.Popen(
-                list(map(str, program)),
-                stdin=subprocess.PIPE,
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,
-            )
-
-    def __enter__(self):
-        try:
-            wait_until_healthy(self.url, self.process, self.log)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
-    def stop(self) -> None:
-        """End the process. Kill it when it does not go by itself."""
-        self.process.stdin.close()
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+    url: str
+    headers: dict = field(default_factory=dict)  # they carry the key
+    process: subprocess.Popen | None = None
+    log: Path | None = None
 
     def check(self) -> None:
-        """Raise ServerError when the server can give no more answers."""
+        """Raise ServerError if our server can give no more answers."""
+        if self.process is None:
+            return
         crashed = self.process.poll() is not None
         try:
             get_json(f"{self.url}/health")
@@ -118,22 +97,54 @@ class ModelServer:
             )
 
 
+@contextlib.contextmanager
+def start_server(model: Path, port: int, log: Path):
+    """Yield a Server for the model directory `model`, and end it afterwards.
+
+    It ends when its standard input closes. We hold the other end, so it ends with us even if we are
+    killed. Raises ServerError if it does not start, ValueError for a port that is taken.
+    """
+    port = choose_port(port)
+    program = [ROOT / "bin/python", __file__, model, "--port", port, "--until-input-closes"]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            list(map(str, program)),
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,  # so that Ctrl-C reaches us only
+        )
+    server = Server(f"http://127.0.0.1:{port}", process=process, log=log)
+    try:
+        wait_until_healthy(server.url, process, log)
+        yield server
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
     """Return when the server answers. Raises ServerError when it ends or never does."""
     deadline = time.monotonic() + START_SECONDS
+    problem = f"the server did not answer within {START_SECONDS} s"
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServerError(f"the server ended while starting; see the end of {log}")
+            problem = "the server ended while starting"
+            break
         try:
             get_json(f"{url}/health")
             return
-        except httpx2.HTTPStatusError as error:
-            raise ServerError(
-                f"the server could not load the model; see the end of {log}"
-            ) from error
+        except httpx2.HTTPStatusError:
+            problem = "the server could not load the model"
+            break
         except (httpx2.TransportError, ValueError):  # it does not listen yet
             time.sleep(0.05)
-    raise ServerError(f"the server did not answer within {START_SECONDS} s; see the end of {log}")
+    raise ServerError(f"{problem}; see the end of {log}")
 
 
 def serve(model: Path, port: int, until_input_closes: bool) -> None:
@@ -159,37 +170,19 @@ def end_with_input(cache: str) -> None:
     os._exit(0)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="folder of the model")
     parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--until-input-closes", action="store_true", help="for the evaluation")
+    parser.add_argument("--until-input-closes", action="store_true", help="for start_server()")
     args = parser.parse_args()
-    try:
-        if not args.until_input_closes:
-            if not args.model.is_dir():
-                raise ValueError(f"{args.model}: no such model directory; make quantize makes q5")
-            args.port = choose_port(args.port)
-            print(USAGE.format(model=args.model, port=args.port, path=args.model.resolve()))
-        serve(args.model, args.port, args.until_input_closes)
-    except (ValueError, OSError) as error:
-        print(f"serve: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # before the server is up; later it ends by itself
-        return 130
-    return 0
+    if not args.until_input_closes:
+        if not args.model.is_dir():
+            raise ValueError(f"{args.model}: no such model directory; make quantize makes q5")
+        choose_port(args.port)
+        print(USAGE.format(model=args.model, port=args.port, path=args.model.resolve()))
+    serve(args.model, args.port, args.until_input_closes)
 
-
-USAGE = """\
-Serving {model} until Ctrl-C. Ask it from another terminal:
-
-  curl http://127.0.0.1:{port}/v1/chat/completions -H 'Content-Type: application/json' -d '{{
-    "model": "{path}",
-    "chat_template_kwargs": {{"enable_thinking": false}},
-    "messages": [{{"role": "user", "content": "Which files are modified?"}}]}}'
-
-Any OpenAI client works too: base URL http://127.0.0.1:{port}/v1, the model is the path above.
-"""
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from client import check_response, read_answer
+from client import Completion, read_answer
 from score import score_answer
 from server import ServerError
+from suite import check
 from taught import call
 
 HOVER = {"keywords": ["hover"], "multi": False}
@@ -68,5 +69,5 @@ def test_half_a_surrogate_pair_does_not_stop_the_run():
     ],
 )
 def test_what_is_no_chat_completion_is_refused(odd):
-    with pytest.raises(ValueError, match="the answer is no chat completion"):
-        check_response(odd)
+    with pytest.raises(ValueError, match="^no chat completion: "):
+        check(odd, Completion, "no chat completion")

@@ -239,7 +239,7 @@ def test_serve_says_how_to_talk_to_it_and_answers(built, make):
         other.listen()
         taken = other.getsockname()[1]
         run = make("serve", f"CONFIG={config}", f"EVAL_PORT={taken}")
-    assert run.returncode == 2 and f"serve: EVAL_PORT={taken}: " in run.stderr
+    assert run.returncode == 2 and f"server: EVAL_PORT={taken}: " in run.stderr
     dry = make("-n", "serve", f"CONFIG={config}", f"EVAL_PORT={port}").stdout
     assert f"py/server.py {build}/q5" in dry and dry.rstrip().endswith(str(port))
 

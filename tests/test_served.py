@@ -5,9 +5,9 @@ import shutil
 import pytest
 
 from chat_format import TEMPLATE_ARGUMENTS, open_tokenizer
-from client import ask, find_model_id, read_answer, split_thinking
+from client import ask, choose_model, read_answer, split_thinking
 from served import make_machine, served_response
-from server import ModelServer, ServerError
+from server import ServerError, start_server
 from suite import messages_of
 from taught import ANSWERS, AS_JSON, set_parser, suite_of
 
@@ -28,8 +28,8 @@ def answered(request, taught, tmp_path_factory):
     set_parser(model, request.param)
     suite = suite_of(TEXTS)
     responses = {}
-    with ModelServer(model, 0, model.parent / "server.log") as server:
-        body = {"model": find_model_id(server.url, model), "max_tokens": 120, "temperature": 0}
+    with start_server(model, 0, model.parent / "server.log") as server:
+        body = {"model": choose_model(server), "max_tokens": 120, "temperature": 0}
         body |= {"logprobs": True, "chat_template_kwargs": TEMPLATE_ARGUMENTS}
         for prompt in suite["prompts"]:
             request_body = body | {"messages": messages_of(suite, prompt)}

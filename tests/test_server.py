@@ -6,9 +6,9 @@ import subprocess
 import httpx2
 import pytest
 
-from client import find_model_id
+from client import choose_model
 from conftest import ROOT
-from server import ModelServer, ServerError, choose_port, get_json, wait_until_healthy
+from server import Server, ServerError, choose_port, get_json, start_server, wait_until_healthy
 from taught import put_into_cache
 
 
@@ -20,7 +20,7 @@ def test_our_server_lists_one_model_and_is_gone_afterwards(tiny_model, tmp_path,
     """A decoy in the user's model cache is not even listed: the server sees an empty cache."""
     monkeypatch.setenv("HF_HUB_CACHE", str(put_into_cache(tiny_model, tmp_path / "cache")))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with ModelServer(tiny_model, 0, tmp_path / "log/server.log") as server:
+    with start_server(tiny_model, 0, tmp_path / "log/server.log") as server:
         assert listed_by(server.url) == [str(tiny_model.resolve())]
     with pytest.raises(httpx2.TransportError):
         get_json(f"{server.url}/health", timeout=2)
@@ -28,9 +28,9 @@ def test_our_server_lists_one_model_and_is_gone_afterwards(tiny_model, tmp_path,
 
 
 def test_the_decoy_would_be_listed_first(tiny_model, tmp_path):
-    """Without our empty cache the trap is real; this is what find_model_id is there for."""
+    """Without our empty cache the trap is real; this is what choose_model is there for."""
     cache, port = put_into_cache(tiny_model, tmp_path / "cache"), choose_port(0)
-    url, log = f"http://127.0.0.1:{port}", tmp_path / "log"
+    url, log, ours = f"http://127.0.0.1:{port}", tmp_path / "log", str(tiny_model.resolve())
     process = subprocess.Popen(
         [ROOT / "bin/python", "-m", "mlx_lm", "server", "--model", tiny_model, "--port", str(port)],
         env=os.environ | {"HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"},
@@ -38,8 +38,10 @@ def test_the_decoy_would_be_listed_first(tiny_model, tmp_path):
     )
     try:
         wait_until_healthy(url, process, log)
-        assert listed_by(url) == ["org/decoy", str(tiny_model.resolve())]
-        assert find_model_id(url, tiny_model) == str(tiny_model.resolve())
+        assert listed_by(url) == ["org/decoy", ours]
+        assert choose_model(Server(url), ours) == ours
+        with pytest.raises(ServerError, match="lists 2 models"):
+            choose_model(Server(url))
     finally:
         process.terminate()
         process.wait(timeout=20)
@@ -49,10 +51,10 @@ def test_a_model_that_cannot_be_served_is_said_in_a_line(tmp_path):
     (tmp_path / "model").mkdir()
     with (
         pytest.raises(ServerError, match="could not load the model"),
-        ModelServer(tmp_path / "model", 0, tmp_path / "server.log"),
+        start_server(tmp_path / "model", 0, tmp_path / "server.log"),
     ):
         pass
     program = [ROOT / "bin/python", ROOT / "py/server.py", tmp_path / "none"]
     run = subprocess.run(program, capture_output=True, text=True)
     assert run.returncode == 2 and run.stderr.count("\n") == 1
-    assert run.stderr.startswith(f"serve: {tmp_path / 'none'}: no such model directory")
+    assert run.stderr.startswith(f"server: {tmp_path / 'none'}: no such model directory")
