@@ -16,11 +16,6 @@ def as_text(value: dict) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def as_line(question: str, answer: dict) -> str:
-    """An answer as a line of the file."""
-    return f'{{"question": {question}, "answer": {json.dumps(answer, ensure_ascii=False)}}}\n'
-
-
 def read_answers(path: Path) -> dict[str, dict]:
     """question -> answer. Cuts off half a line, which a crash leaves at the end."""
     content = path.read_bytes() if path.is_file() else b""
@@ -39,15 +34,13 @@ def read_answers(path: Path) -> dict[str, dict]:
 
 def keep_answer(path: Path, question: str, answer: dict) -> None:
     """Add an answer to the file."""
+    line = f'{{"question": {question}, "answer": {json.dumps(answer, ensure_ascii=False)}}}\n'
     with path.open("a", encoding="utf-8") as file:
-        file.write(as_line(question, answer))
+        file.write(line)
 
 
 def forget_server(path: Path, url: str) -> None:
     """Drop what the server at `url` has answered: tomorrow it may serve other weights."""
-    lines = [
-        as_line(question, answer)
-        for question, answer in read_answers(path).items()
-        if json.loads(question).get("url") != url
-    ]
+    with path.open(encoding="utf-8") as file:
+        lines = [line for line in file if json.loads(line)["question"].get("url") != url]
     write_text(path, "".join(lines))

@@ -104,9 +104,9 @@ def describe_differences(baseline: dict, result: dict) -> str:
     """
     if not baseline.get("prompts"):
         return ""
-    here, there = conditions(result), conditions(baseline)
+    there = conditions(baseline)
     said = {"The same in both": [], "Different": [], "Not known": []}
-    for name, value in here.items():
+    for name, value in conditions(result).items():
         other = there[name]
         if value is None or other is None:
             said["Not known"].append(name)

@@ -50,12 +50,10 @@ def find_target(args) -> dict:
             "tokenizer": None,
             "described": {"kind": "openai", "version": None, "tool_parser": None},
         }
-    if not args.model.is_dir():
-        raise ValueError(f"{args.model}: no such model directory")
     served = args.serve or args.model
+    tokenizer = open_tokenizer(served)
     weights = weights_sha256(args.model)
     served_weights = weights if served == args.model else weights_sha256(served)
-    tokenizer = open_tokenizer(served)
     return {
         "server": start_server(served, args.port, args.server_log),
         "served_id": str(served.resolve()),
@@ -218,7 +216,7 @@ def evaluate(args) -> dict:
     return result
 
 
-def parse_args() -> argparse.Namespace:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--model", type=Path, help="folder of the model that is scored")
@@ -240,11 +238,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     args = parser.parse_args()
     args.answers = args.answers or args.out.with_name("answers.jsonl")
-    return args
-
-
-def main() -> None:
-    result = evaluate(parse_args())
+    result = evaluate(args)
     if result["overall"] is not None:
         low, high = result["ci95"]
         print(

@@ -54,14 +54,10 @@ def choose_port(port: int) -> int:
 
 
 @functools.cache
-def open_client(past_proxies: bool) -> httpx2.Client:
-    """A client for many requests at once. It follows no redirect, which would pass a key on."""
-    return httpx2.Client(trust_env=not past_proxies, limits=httpx2.Limits(max_connections=None))
-
-
 def client_for(url: str) -> httpx2.Client:
-    """The client for `url`. A proxy that the environment names cannot reach this machine."""
-    return open_client(past_proxies=urllib.parse.urlsplit(url).hostname in LOOPBACK)
+    """The client for requests to `url`. It follows no redirect, which would pass a key on."""
+    local = urllib.parse.urlsplit(url).hostname in LOOPBACK  # no proxy can reach this machine
+    return httpx2.Client(trust_env=not local, limits=httpx2.Limits(max_connections=None))
 
 
 def get_json(url: str, headers: dict | None = None, timeout: float = 10) -> dict:
@@ -131,20 +127,18 @@ def start_server(model: Path, port: int, log: Path):
 def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
     """Return when the server answers. Raises ServerError when it ends or never does."""
     deadline = time.monotonic() + START_SECONDS
-    problem = f"the server did not answer within {START_SECONDS} s"
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            problem = "the server ended while starting"
-            break
+    while process.poll() is None and time.monotonic() < deadline:
         try:
             get_json(f"{url}/health")
             return
-        except httpx2.HTTPStatusError:
-            problem = "the server could not load the model"
-            break
+        except httpx2.HTTPStatusError as error:
+            text = f"the server could not load the model; see the end of {log}"
+            raise ServerError(text) from error
         except (httpx2.TransportError, ValueError):  # it does not listen yet
             time.sleep(0.05)
-    raise ServerError(f"{problem}; see the end of {log}")
+    raise ServerError(
+        f"the server ended or was not ready in {START_SECONDS} s; see the end of {log}"
+    )
 
 
 def serve(model: Path, port: int, until_input_closes: bool) -> None:

