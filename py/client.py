@@ -102,7 +102,7 @@ def ask(server: Server, request: dict, timeout: float) -> tuple[dict, int]:
             reason = f"HTTP {response.status_code}: {' '.join(response.text[:300].split())}"
             refused = response.status_code < 500 and response.status_code not in (408, 429)
         except (httpx2.HTTPError, ValueError, RecursionError) as error:
-            reason, refused = describe(error), False
+            reason, refused = f"{type(error).__name__}: {error}", False
         server.check()
         if refused:
             raise RequestError(reason)

@@ -78,10 +78,10 @@ def difference(baseline: dict, result: dict) -> dict:
     scores = [(after["id"], before["score"], after["score"]) for before, after in pairs]
     scores = [entry for entry in scores if None not in entry]
     unpaired = ""
-    if baseline.get("prompts") and not scores:
-        unpaired = (
-            "no prompt has an answer in both" if pairs else "the two have no prompt in common"
-        )
+    if pairs and not scores:
+        unpaired = "no prompt has an answer in both"
+    elif baseline.get("prompts") and not pairs:
+        unpaired = "the two have no prompt in common"
     gains = [after - before for _, before, after in scores]
     return {
         "n": len(gains),

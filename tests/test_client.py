@@ -1,4 +1,4 @@
-"""All of an answer is read, whatever the server makes of it; what cannot be read is said."""
+"""All of an answer is read, in whatever form a server returns it. The rest is an error."""
 
 import pytest
 

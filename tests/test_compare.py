@@ -1,4 +1,4 @@
-"""A comparison pairs what was asked alike, says what differs, and refuses what is no result."""
+"""A comparison pairs equal prompts, says what differs, and refuses a file that is no result."""
 
 import json
 
@@ -89,7 +89,7 @@ def test_a_baseline_may_have_totals_only(compare):
 
 
 @pytest.mark.parametrize("wrong", [FEBRUARY, "[]", '{"experiment": "x", "overall": 1}'])
-def test_what_is_no_result_is_refused_in_a_line(compare, wrong):
+def test_a_file_that_is_no_result_is_refused_in_one_line(compare, wrong):
     for pair in ((wrong, result(1)), (result(1), wrong)):
         ended = compare(*pair)
         assert (ended.returncode, ended.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""The evaluation gives the same result whatever happens on the way, or says that it has none."""
+"""An evaluation gives the same result whatever happens on the way, or an error and no result."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def result_of(folder, name="eval.json") -> dict:
 
 
 def essence(result: dict) -> dict:
-    """eval.json without what two equal evaluations may differ in: how long, how often asked."""
+    """eval.json without the times and attempts, which differ between two equal evaluations."""
     prompts = [entry | {"seconds": 0, "attempts": 0} for entry in result["prompts"]]
     return result | {"prompts": prompts, "seconds": 0}
 
@@ -86,7 +86,7 @@ def servers_of(model) -> list[int]:
 
 @pytest.fixture(scope="module")
 def undisturbed(served_well, tiny_model, tmp_path_factory):
-    """Folder of an evaluation, one request at a time, which must ask neither decoy nor proxy."""
+    """Folder of an evaluation, one request at a time. It must ask neither decoy nor proxy."""
     folder = tmp_path_factory.mktemp("undisturbed")
     environment = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
     environment |= {"HF_HUB_CACHE": str(put_into_cache(tiny_model, folder / "cache"))}
@@ -234,7 +234,7 @@ def running(served_well, tmp_path_factory):
         yield server.url
 
 
-def test_a_running_server_is_scored_alike_and_not_remembered(undisturbed, running, tmp_path):
+def test_another_server_gets_equal_scores_and_no_kept_answers(undisturbed, running, tmp_path):
     ours = {p["id"]: p for p in result_of(undisturbed)["prompts"]}
     shutil.copy(undisturbed / "answers.jsonl", tmp_path)
     assert evaluate(tmp_path, "--url", running, ids=WITHOUT_CUT).returncode == 0
@@ -244,7 +244,7 @@ def test_a_running_server_is_scored_alike_and_not_remembered(undisturbed, runnin
             assert prompt[key] == ours[prompt["id"]][key], prompt["id"]
     assert kept(tmp_path) == kept(undisturbed)  # its weights are not known
     assert expected["model"]["weights_sha256"] is None
-    # the same again, with faults on the way
+    # The same again, with faults on the way.
     faults = dict(enumerate(["500", "hang", "garbage", "", "reset", "cut", "no choices"]))
     with proxy(running, faults) as (url, log):
         run = evaluate(tmp_path, "--url", url, "--timeout", 3, ids=WITHOUT_CUT)
@@ -339,7 +339,7 @@ def test_an_interrupted_evaluation_of_a_silent_server_ends_at_once(running, tmp_
     assert (run.returncode, run.stderr) == (130, "evaluate: interrupted\n")
 
 
-def test_a_choice_of_models_is_refused_and_listed(running, served_well):
+def test_a_model_must_be_named_when_a_server_lists_several(running, served_well):
     with proxy(running, {}, listed=["one", "two"]) as (url, _):
         with pytest.raises(ServerError, match="lists 2 models; set EVAL_MODEL to one of: one, two"):
             choose_model(Server(url))
@@ -350,6 +350,6 @@ def test_a_choice_of_models_is_refused_and_listed(running, served_well):
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://[", "no url"])
-def test_a_server_that_is_none_is_said(url):
+def test_an_address_without_a_server_is_named(url):
     with pytest.raises(ServerError, match=f"{re.escape(url)}/v1/models: no list of models"):
         choose_model(Server(url))

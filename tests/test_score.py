@@ -246,7 +246,7 @@ def test_a_name_that_nobody_defines_is_invented(code, names):
         (DIRECT + executed("hovr()"), {"git_status", "hovr"}, []),
     ],
 )
-def test_an_answer_is_told_what_it_invents(text, tools, names):
+def test_the_invented_names_of_an_answer_are_listed(text, tools, names):
     assert score_answer(SINGLE, text, calls_in_text(text), tools)["invented"] == names
 
 
@@ -264,7 +264,7 @@ def test_the_arguments_of_a_call_are_kept_as_written():
         ("git_status()\nx = " + " + ".join(["1"] * 600), ["git_status"]),
     ],
 )
-def test_code_that_tries_to_break_the_parser_counts_as_far_as_it_is_read(code, names):
+def test_code_that_breaks_the_parser_counts_as_far_as_it_can_be_read(code, names):
     assert called_names(code) == names
     assert invented(code, {"git_status"}) == []
 

@@ -58,7 +58,7 @@ def test_the_decoy_would_be_listed_first(tiny_model, tmp_path):
         process.wait(timeout=20)
 
 
-def test_a_model_that_cannot_be_served_is_said_in_a_line(tmp_path):
+def test_a_model_that_cannot_be_served_is_reported_in_one_line(tmp_path):
     (tmp_path / "model").mkdir()
     with (
         pytest.raises(ServerError, match="could not load the model"),
