@@ -1,9 +1,8 @@
-"""What the model is shown: one way to turn messages into text and tokens, used everywhere.
+"""Turn messages into text and tokens, in one way everywhere.
 
-Training and evaluation that format a prompt each in its own way measure nothing: an earlier
-phase lost 60 points to such a mismatch. `render_row` is what mlx-lm's trainer makes of a row,
-`render_prompt` what the server makes of a request; preflight holds the second to be the beginning
-of the first, token by token, and the evaluation stops when the server counts other tokens.
+Phase 26 formatted its prompts differently in training and in evaluation, and lost 60 points.
+`render` gives what mlx-lm's trainer makes of a row, `render_prompt` what the server makes of a
+request. Preflight checks that the second is the beginning of the first, token by token.
 """
 
 from pathlib import Path
@@ -19,10 +18,10 @@ TEMPLATE_ARGUMENTS = {"enable_thinking": False}
 
 
 def open_tokenizer(folder: Path, served: bool = True):
-    """mlx-lm's tokenizer of the model in `folder`, as `mlx_lm server` loads it, without weights.
+    """The tokenizer of the model in `folder`, as `mlx_lm server` loads it.
 
-    With `served` false, for comparing only, it has no detokenizer and no tool parser: half the
-    time at 150,000 tokens. Raises ValueError when there is none, or none that can be read.
+    With `served` false it can be compared only: it has no tool parser, and loads in half the time.
+    Raises ValueError if it cannot be read.
     """
     if not (folder / "tokenizer_config.json").is_file():
         raise ValueError(f"{folder}: no tokenizer_config.json; not a model directory")
@@ -30,11 +29,10 @@ def open_tokenizer(folder: Path, served: bool = True):
     if served:
         read_json(folder / "config.json")
     try:
-        if served:
-            # load_config lets generation_config.json have the last word on the end tokens.
+        if served:  # load_config also reads the end tokens of generation_config.json
             return load_tokenizer(folder, eos_token_ids=load_config(folder).get("eos_token_id"))
         return TokenizerWrapper(AutoTokenizer.from_pretrained(folder))
-    except Exception as error:  # the libraries below raise many kinds, some of them bare
+    except Exception as error:  # the libraries raise many kinds of errors
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{folder}: the tokenizer cannot be read ({type(error).__name__}: {reason});"
@@ -43,22 +41,15 @@ def open_tokenizer(folder: Path, served: bool = True):
 
 
 def render(tokenizer, messages: list[dict], **arguments) -> str:
-    """`messages` through the chat template. Raises ValueError when the template refuses them."""
+    """`messages` through the chat template; without arguments a whole row as mlx-lm trains it.
+
+    Raises ValueError if the template refuses them.
+    """
     try:
         return tokenizer.apply_chat_template(messages, tokenize=False, **arguments)
     except Exception as error:  # a template is a program: it can fail in any way
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"the chat template refuses the messages ({reason})") from error
-
-
-def render_row(tokenizer, messages: list[dict]) -> str:
-    """A whole row as training sees it (mlx_lm.tuner.datasets.ChatDataset)."""
-    return render(tokenizer, messages)
-
-
-def render_masked(tokenizer, messages: list[dict]) -> str:
-    """The part of a row that --mask-prompt keeps out of the loss: its length is the offset."""
-    return render(tokenizer, messages[:-1], add_generation_prompt=True)
 
 
 def render_prompt(tokenizer, messages: list[dict]) -> str:
@@ -67,7 +58,7 @@ def render_prompt(tokenizer, messages: list[dict]) -> str:
 
 
 def encode(tokenizer, texts: list[str]) -> list[list[int]]:
-    """Token ids of each rendered text; the template has already put the special tokens in."""
+    """Token ids of rendered texts. The template has already written the special tokens."""
     return tokenizer._tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 

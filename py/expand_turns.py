@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from program import run
-from rows import placed_rows
+from rows import read_rows
 from settings import add_config, load_settings
 
 
@@ -24,7 +24,7 @@ def turns(messages: list[dict]):
 def training_rows(settings: dict, split: str):
     """Yield (path:line, messages) of the rows that are trained on, expanded where asked for."""
     path = Path(settings["DATA"]) / f"{split}.jsonl"
-    for place, messages in placed_rows(path):
+    for place, messages in read_rows(path):
         for row in turns(messages) if settings["EXPAND_TURNS"] == "1" else [messages]:
             yield place, row
 

@@ -1,6 +1,5 @@
-"""Read chat rows (JSONL, one {"messages": [...]} a line) and name the line that is malformed."""
+"""Read chat rows: JSONL, one {"messages": [...]} a line. A malformed line is named."""
 
-import itertools
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +44,7 @@ def parse_line(line: bytes) -> list[dict]:
 
 
 def read_rows(path: Path):
-    """Yield (line number, messages) of every row of the JSONL file `path`, one at a time.
+    """Yield ("train.jsonl:7", messages) of every row of a JSONL file, one at a time.
 
     Raises ValueError beginning with path:line for the first malformed one, and for an empty file.
     """
@@ -55,21 +54,9 @@ def read_rows(path: Path):
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:
-                yield number, parse_line(line)
+                messages = parse_line(line)
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: {error}") from error
+            yield f"{path.name}:{number}", messages
     if number == 0:
         raise ValueError(f"{path}: empty file")
-
-
-def placed_rows(path: Path):
-    """Yield ("train.jsonl:7", messages) of every row, as the checks name them."""
-    for line, messages in read_rows(path):
-        yield f"{path.name}:{line}", messages
-
-
-def batches(items):
-    """Lists of up to 256 successive items: work in batches is fast, and memory stays flat."""
-    items = iter(items)
-    while batch := list(itertools.islice(items, 256)):
-        yield batch

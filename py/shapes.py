@@ -1,12 +1,13 @@
 """How large is a model, and each thing the recipe makes of it? Asked before anything is loaded.
 
-mlx builds arrays lazily: a model made from its config has shapes and types but takes no memory
-until something is computed. So the numbers come from mlx-lm's own code: its model classes, its
-LoRA, its quantization.
+mlx builds arrays lazily: a model made from its config has shapes and types, and takes no memory.
+So the numbers come from mlx-lm's own code: its model classes, its LoRA, its quantization.
 """
 
 import contextlib
 import io
+import os
+from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -20,7 +21,7 @@ DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
 
 def build_model(config: dict):
-    """The model of a config.json, without weights. Raises ValueError when mlx-lm has no such."""
+    """The model of a config.json, without weights. Raises ValueError if mlx-lm has no such."""
     try:
         model_class, arguments = _get_classes(config)
         model = model_class(arguments.from_dict(config))
@@ -41,12 +42,6 @@ def nbytes(model) -> int:
     return sum(value.nbytes for value in arrays(model))
 
 
-def embedding_rows(model) -> int:
-    """How many token ids the model has an embedding for: the largest embedding it has."""
-    modules = [module for _, module in model.named_modules() if isinstance(module, nn.Embedding)]
-    return max((module.weight.shape[0] for module in modules), default=0)
-
-
 def quantized_as(config: dict, group_size: int, bits: int):
     """The model of `config`, without weights, quantized as `mlx_lm convert -q` does it."""
     plain = {k: v for k, v in config.items() if not k.startswith("quantization")}
@@ -55,15 +50,11 @@ def quantized_as(config: dict, group_size: int, bits: int):
 
 
 def trainable_parameters(config: dict, settings: dict) -> int:
-    """How many parameters these settings train, unfrozen as mlx_lm.lora.train_model does it.
-
-    Raises ValueError when FINE_TUNE_TYPE=full meets a quantized base: mlx trains no quantized
-    weight, so that only the norms between them would change.
-    """
+    """How many parameters these settings train, unfrozen as mlx_lm.lora.train_model does it."""
     model, kind = build_model(config), settings["FINE_TUNE_TYPE"]
     model.freeze()
     layers = number(settings, "NUM_LAYERS")
-    if kind == "full" and config.get("quantization"):
+    if kind == "full" and config.get("quantization"):  # mlx would train the norms only
         raise ValueError(
             "FINE_TUNE_TYPE=full: BASE_MODEL is quantized, and quantized weights cannot be"
             " trained; name an unquantized base, or lora or dora"
@@ -77,11 +68,22 @@ def trainable_parameters(config: dict, settings: dict) -> int:
     return sum(value.size for _, value in tree_flatten(model.trainable_parameters()))
 
 
-def model_facts(config: dict, settings: dict) -> dict:
-    """Layers, parameters and bytes of the model and of what the stages make of it.
+def memory_bytes() -> int:
+    """Memory that a process here may use: the machine's, with Linux's swap and limits."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError):  # not Linux
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        total += sum(1024 * int(line.split()[1]) for line in lines if "SwapTotal" in line)
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit: "max"
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return total
 
-    `config` is the base model's config.json. Bytes are those of the weight files, in which the
-    headers do not count; one part in ten thousand. Raises ValueError when it can't be built.
+
+def model_facts(config: dict, settings: dict) -> dict:
+    """Layers, parameters and bytes of the model and of what the steps make of it.
+
+    `config` is the base model's config.json. Bytes are those of the weight files without their
+    headers, which are one part in ten thousand.
     """
     model = build_model(config)
     base = config.get("quantization")
@@ -90,17 +92,21 @@ def model_facts(config: dict, settings: dict) -> dict:
     stored = quantized_as(config, base["group_size"], base["bits"]) if base else model
     q5 = quantized_as(config, number(settings, "Q_GROUP_SIZE"), number(settings, "Q_BITS"))
     parameters = get_total_parameters(model)
-    # The weights of q5 stay packed; only its scales and biases become float32.
-    packed = [a.nbytes if a.dtype == mx.uint32 else 4 * a.size for a in arrays(q5)]
+    embeddings = [m.weight.shape[0] for m in model.modules() if isinstance(m, nn.Embedding)]
+    # All weights of q5-float32 are float32 if they fit into memory. If not, the quantized ones stay
+    # as they are, and only their scales are float32: a quarter of the memory, ten times as slow.
+    float32 = 4 * parameters
+    fits = float32 < 0.8 * memory_bytes()
+    packed = sum(a.nbytes if a.dtype == mx.uint32 else 4 * a.size for a in arrays(q5))
     return {
         "layers": len(model.layers),
         "parameters": parameters,
-        "embeddings": embedding_rows(model),
+        "embeddings": max(embeddings, default=0),  # token ids that have an embedding
         "trainable_parameters": trainable_parameters(config, settings),
         "base_bytes": nbytes(stored),
         "fused_bytes": nbytes(model),
         "largest_bytes": max(value.nbytes for value in arrays(model)),
         "q5_bytes": nbytes(q5),
-        "float32_bytes": 4 * parameters,
-        "packed_float32_bytes": sum(packed),
+        "q5_float32_bytes": float32 if fits else packed,
+        "float32_flags": "--dequantize" if fits else "",
     }

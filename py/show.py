@@ -6,7 +6,6 @@ from pydantic import ValidationError
 
 WIDTH = 80  # columns of a terminal
 CONTEXT = 24  # characters shown on each side of a difference
-TOKENS_SHOWN = 4
 
 
 def size(count: int) -> str:
@@ -22,9 +21,8 @@ def some(items: list[str], limit: int = 3) -> str:
 
 def in_columns(head: str, text: str) -> str:
     """`head`, then `text` in a column of its own, wrapped to the width of a terminal."""
-    width = WIDTH - len(head)
-    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-    return head + ("\n" + " " * len(head)).join(lines or [""])
+    indent = {"initial_indent": head, "subsequent_indent": " " * len(head)}
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False, **indent)
 
 
 def explain(error: ValidationError) -> str:
@@ -37,45 +35,24 @@ def explain(error: ValidationError) -> str:
     return f"{where.lstrip('.')}: {text}" if where else text
 
 
-def common_length(a, b) -> int:
-    """How many leading items two sequences share."""
+def first_difference(a, b) -> int:
+    """The first place where two sequences differ."""
     shared = min(len(a), len(b))
     return next((n for n in range(shared) if a[n] != b[n]), shared)
 
 
 def differing_text(ours: str, theirs: str) -> str:
-    """The first place where two texts differ, with a little context on both sides."""
-    at = common_length(ours, theirs)
-    start = max(0, at - CONTEXT)
-    return f"{ours[start : at + CONTEXT]!r} here, {theirs[start : at + CONTEXT]!r} there"
-
-
-def differing_prompt(tokenizer, row: list[int], prompt: list[int]) -> str:
-    """The first place where a prompt differs from its row, as text."""
-    at = common_length(row, prompt)
-    ours, theirs = (tokenizer.decode(ids[at : at + TOKENS_SHOWN]) for ids in (row, prompt))
-    return f"at token {at} training sees {ours!r}, evaluation sends {theirs!r}"
-
-
-def last_tokens(tokenizer, ids: list[int]) -> str:
-    return f"ends with {tokenizer.decode(ids[-TOKENS_SHOWN:])!r}"
-
-
-def special_places(tokenizer, ids: list[int]) -> list[int]:
-    """The places of special and other added tokens in `ids`."""
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    return [place for place, id in enumerate(ids) if id in special]
+    """The first difference of two texts, with a little context on both sides."""
+    at = first_difference(ours, theirs)
+    start, end = max(0, at - CONTEXT), at + CONTEXT
+    return f"{ours[start:end]!r} here, {theirs[start:end]!r} there"
 
 
 def differing_tokens(here, there, ours: list[int], theirs: list[int]) -> str:
-    """The first difference of two encodings of one text, and whether special tokens moved."""
-    at = common_length(ours, theirs)
+    """The first difference of two encodings of one text, by the tokenizers `here` and `there`."""
+    at = first_difference(ours, theirs)
     tokens = [
         f"{tokenizer.decode(ids[at : at + 1])!r} ({ids[at]})" if at < len(ids) else "the end"
         for tokenizer, ids in ((here, ours), (there, theirs))
     ]
-    moved = special_places(here, ours) != special_places(there, theirs)
-    return (
-        f"token {at} is {tokens[0]} here, {tokens[1]} there;"
-        f" special tokens {'moved' if moved else 'in place'}"
-    )
+    return f"token {at} is {tokens[0]} here, {tokens[1]} there"

@@ -63,13 +63,13 @@ def test_smollm2_against_qwen_is_told_so_that_one_understands(qwen, tmp_path):
     (tmp_path / "smol/tokenizer_config.json").write_text(json.dumps(tokenizer_config(meta)))
     (tmp_path / "smol/config.json").write_text(json.dumps(QWEN3_8B))
     status, error, findings, _ = run_preflight(tmp_path, tmp_path / "smol", qwen / "coder")
-    assert status == 1 and len(error.splitlines()) == 1
-    assert error.startswith("preflight: tokenizer.special_tokens: BASE_MODEL: <|endoftext|> has id")
-    assert "Phase 25: 0%" in error and "choose a BASE_MODEL with REFERENCE_MODEL's" in error
+    assert status == 1 and len(error.splitlines()) == 1 and "tokenizer.special_tokens" in error
+    special = findings["tokenizer.special_tokens"]
+    assert special["evidence"].startswith("BASE_MODEL: <|endoftext|> has id")
+    assert "Phase 25: 0%" in special["fix"] and "with REFERENCE_MODEL's" in special["fix"]
     assert "(49,152 here, 151,643 there)" in findings["tokenizer.vocabulary"]["evidence"]
     rows = findings["tokenizer.rows"]
-    assert rows["level"] == "fail" and "special tokens moved" in rows["evidence"]
-    assert "401 of 401 rows become other tokens" in rows["evidence"]
+    assert rows["level"] == "fail" and "401 of 401 rows become other tokens" in rows["evidence"]
 
 
 def write_mistral_style(folder):
@@ -97,8 +97,9 @@ def write_mistral_style(folder):
 def test_mistral_style_against_qwen_is_told_so_that_one_understands(qwen, tmp_path):
     write_mistral_style(tmp_path / "mistral")
     status, error, findings, _ = run_preflight(tmp_path, tmp_path / "mistral", qwen / "coder")
-    assert status == 2 and len(error.splitlines()) == 1
-    assert "BASE_MODEL: <|im_start|> is no token but" in error
+    assert status == 2 and len(error.splitlines()) == 1 and "tokenizer.special_tokens" in error
+    pieces = findings["tokenizer.special_tokens"]["evidence"]
+    assert "BASE_MODEL: <|im_start|> is no token but" in pieces
     refusal = findings["template.render"]["evidence"]
     assert "train.jsonl:1: BASE_MODEL: the chat template refuses" in refusal
     assert "Only user and assistant roles" in refusal

@@ -1,11 +1,9 @@
 """What do the rows teach?
 
 These checks fail for rows that are malformed, miscounted, or not the pinned bytes. They warn of
-what training leaves out (tools, calls outside the loss) and of what makes a score look better or
-worse than it is (prompts in both splits, other system prompts).
+what training leaves out, and of what makes a score look better or worse than it is.
 """
 
-import itertools
 import re
 from collections import Counter
 from pathlib import Path
@@ -15,36 +13,30 @@ from checks import finding
 from checks.parser import answers, count_calls, tools_called
 from checks.settings import check_batch, declared
 from files import sha256_of
-from rows import read_rows
 from score import EXECUTE_CODE, calls_in_text, code_of
 from show import some
 
 RARE = 5  # calls; a tool with fewer is hardly taught
-PROMPT_SHOWN = 40  # characters
 CALL_WORDS = re.compile(r"<function=|</?tool_?call|\bexecute_code\b")
 FUNCTION = re.compile(r"\b([a-z_][a-z0-9_]*)\(")  # a tool as a system prompt writes it
 
 
-def pinned_checksum(path: Path, file: Path) -> str:
-    """The sha256 that `path`, a list as `shasum -a 256` writes it, has for a file of that name."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as a list of checksums") from error
-    for place, line in enumerate(lines, start=1):
-        digest, _, name = line.partition("  ")
-        if not re.fullmatch("[0-9a-f]{64}", digest) or not name:
+def pinned_checksum(path: Path, name: str) -> str:
+    """The sha256 of a file of that name in `path`, a list as `shasum -a 256` writes it."""
+    for place, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        digest, _, file = line.partition("  ")
+        if not re.fullmatch("[0-9a-f]{64}", digest) or not file:
             raise ValueError(f"{path}:{place}: expected SHA256, two spaces, a file name")
-        if Path(name).name == file.name:
+        if Path(file).name == name:
             return digest
-    raise ValueError(f"{path}: lists no {file.name}; CHECKSUMS=none pins nothing")
+    raise ValueError(f"{path}: lists no {name}; CHECKSUMS=none pins nothing")
 
 
 def check_checksum(checksums: str, file: Path) -> list[dict]:
     """Are the bytes of a split the pinned ones? CHECKSUMS=none gives no finding."""
     if checksums == "none":
         return []
-    pinned, found = pinned_checksum(Path(checksums), file), sha256_of(file)
+    pinned, found = pinned_checksum(Path(checksums), file.name), sha256_of(file)
     level, evidence = "ok", f"sha256 {found[:12]}..."
     if found != pinned:
         level, evidence = "fail", f"{evidence}, pinned {pinned[:12]}...: not the same file"
@@ -53,13 +45,10 @@ def check_checksum(checksums: str, file: Path) -> list[dict]:
     return [finding(f"data.checksum.{file.stem}", level, what, evidence, fix)]
 
 
-def check_count(settings: dict, file: Path) -> list[dict]:
-    """Is every row of a split well formed, and are there as many as TRAIN_ROWS or VALID_ROWS say?
-
-    Raises ValueError with path:line.
-    """
-    key = f"{file.stem.upper()}_ROWS"
-    count, wanted = sum(1 for _ in read_rows(file)), declared(settings, key)
+def check_count(settings: dict, file: Path, rows: list) -> list[dict]:
+    """Does a split have as many rows as TRAIN_ROWS or VALID_ROWS says?"""
+    key, count = f"{file.stem.upper()}_ROWS", len(rows)
+    wanted = declared(settings, key)
     level, evidence = "ok", f"{count:,} rows"
     if wanted is None:
         check_batch(settings, count, f"the {count:,} rows of {file}")
@@ -69,22 +58,20 @@ def check_count(settings: dict, file: Path) -> list[dict]:
     return [finding(f"data.rows.{file.stem}", level, f"rows of {file}", evidence, fix)]
 
 
-def check_tools(rows, suite: dict, tools: set[str]) -> list[dict]:
+def check_tools(rows: list, suite: dict, tools: set[str]) -> list[dict]:
     """Does training call every tool that the suite asks for, and every one its prompt names?"""
     calls = Counter(tool for _, text in answers(rows) for tool in tools_called(text))
     asked = {prompt["expected_tool"] for prompt in suite["prompts"]}
-    asked |= tools & {word for p in suite["prompts"] if p["multi"] for word in p["keywords"]}
+    for prompt in suite["prompts"]:
+        if prompt["multi"]:
+            asked |= tools & set(prompt["keywords"])
     ordered = sorted(asked, key=lambda tool: (calls[tool], tool))
-    fewest = ", ".join(f"{tool} {calls[tool]}" for tool in ordered[:3])
-    level, evidence = "ok", f"{len(asked)} tools, fewest calls: {fewest}"
-    few = [
-        f"{tool}: {f'{calls[tool]} calls' if tool in tools else 'not one of TOOLS'}"
-        for tool in ordered
-        if calls[tool] < RARE
-    ]
+    counts = [f"{tool}: {calls[tool]} calls" for tool in ordered]
+    few = sum(calls[tool] < RARE for tool in asked)
+    level, evidence = "ok", f"{len(asked)} tools, with the fewest calls {some(counts)}"
     if few:
-        level, enough = "warn", len(asked) - len(few)
-        evidence = f"{some(few)}; the other {enough} of {len(asked)} have {RARE} or more"
+        level = "warn"
+        evidence = f"{some(counts[:few])}; the other {len(asked) - few} have {RARE} or more"
     what = "calls of the suite's tools in the training rows"
     fix = "add rows that call these tools, or mend a name in the suite: else their prompts fail"
     return [
@@ -105,13 +92,13 @@ def check_named_tools(calls: Counter, system: str, tools: set[str]) -> dict:
     return finding("data.unused_tools", level, what, evidence, fix)
 
 
-def check_calls(rows, tools: set[str]) -> list[dict]:
+def check_calls(rows: list, tools: set[str]) -> list[dict]:
     """Are the calls that training teaches calls that could work?"""
     names, broken, unmarked = Counter(), [], []
     for place, text in answers(rows):
         calls = calls_in_text(text)
         names.update(call["name"] for call in calls)
-        if any(not is_python(code) for code in code_of(calls)):
+        if not all(is_python(code) for code in code_of(calls)):
             broken.append(place)
         if not calls and CALL_WORDS.search(text):
             unmarked.append(place)
@@ -123,21 +110,19 @@ def check_calls(rows, tools: set[str]) -> list[dict]:
     }
     found = [f"{what}: {some(places)}" for what, places in problems.items() if places]
     level = "warn" if found else "ok"
-    evidence = "; ".join(found) or f"{names.total():,} calls, of {some(sorted(names)) or 'nothing'}"
+    evidence = "; ".join(found) or f"{names.total():,} calls"
     fix = "a model learns these too: mend the rows"
     return [finding("data.calls", level, "the calls that the training rows teach", evidence, fix)]
 
 
 def first_request(messages: list[dict]) -> str:
-    """What the user first asks for; two rows share a prompt when these are equal."""
+    """What the user first asks for. Rows with the same first request share a prompt."""
     return next(m["content"] for m in messages if m["role"] == "user").strip()
 
 
-def check_leaks(train, valid, suite: dict) -> tuple[list[dict], dict]:
+def check_leaks(train: list, valid: list, suite: dict) -> tuple[list[dict], dict]:
     """Are prompts of the validation split, or of the suite, also training prompts? Facts: which."""
-    trained = {}  # request -> the first row that has it
-    for place, messages in train:
-        trained.setdefault(first_request(messages), place)
+    trained = {first_request(messages): place for place, messages in reversed(train)}
     prompts = {
         "valid": {place: first_request(messages) for place, messages in valid},
         "suite": {prompt["id"]: prompt["prompt"].strip() for prompt in suite["prompts"]},
@@ -158,51 +143,50 @@ def check_leaks(train, valid, suite: dict) -> tuple[list[dict], dict]:
     return found, facts
 
 
-def check_system_prompts(rows, suite: dict) -> list[dict]:
+def check_system_prompts(rows: list, suite: dict) -> list[dict]:
     """Is a model asked with the system prompt that it was trained with?"""
     prompts = Counter(
         messages[0]["content"] if messages[0]["role"] == "system" else "" for _, messages in rows
     )
-    total, same = prompts.total(), prompts[suite["system"]]
-    level, evidence = "ok", f"{same:,} of {total:,} rows have it"
-    if same < total:
+    same = prompts[suite["system"]]
+    asked = "the suite's system prompt" if suite["system"] else "no system prompt, as the suite"
+    level, evidence = "ok", f"{same:,} of {len(rows):,} training rows have {asked}"
+    if same < len(rows):
         level = "warn"
         listed = [
-            f"{count:,} x {text[:PROMPT_SHOWN] or 'none'!r}"
+            f"{count:,} rows have {repr(text[:40]) if text else 'no system prompt'}"
             for text, count in prompts.most_common(4)
         ]
-        evidence += f"; {len(prompts)} in all: {some(listed, 4)}"
+        evidence += f"; {some(listed, 4)}"
     what = "the suite's system prompt in the training rows"
     fix = "the model is asked in a way it was not trained for: give rows and suite one prompt"
     return [finding("data.system_prompts", level, what, evidence, fix)]
 
 
-def check_masked_calls(rows, tags: tuple[str, str], facts: dict) -> tuple[list[dict], dict]:
+def check_masked_calls(
+    train: list, trained: list, tags: tuple[str, str], supervised: int, tokens: int
+) -> tuple[list[dict], dict]:
     """Which tool calls does --mask-prompt keep out of the loss? It trains the last message only.
 
-    The rows that EXPAND_TURNS makes of one conversation have its place and follow each other: a
-    call is trained when one of them ends with it. `tags` stand around a call.
+    `trained` has the rows as training sees them. With EXPAND_TURNS several come from one row of
+    `train`, and have its place. `tags` stand around a call.
     """
-    with_calls, untrained, calls, masked = 0, 0, 0, 0
-    for _, conversation in itertools.groupby(rows, key=lambda row: row[0]):
-        counts = [
-            [count_calls(m["content"], tags) for m in messages if m["role"] == "assistant"]
-            for _, messages in conversation
-        ]
-        trained, written = sum(turns[-1] for turns in counts), sum(counts[-1])
-        with_calls += written > 0
-        untrained += written > 0 and not trained
-        calls += written
-        masked += written - trained
+    written, in_loss = Counter(), Counter()  # place -> number of calls
+    for place, text in answers(train):
+        written[place] += count_calls(text, tags)
+    for place, messages in trained:
+        in_loss[place] += count_calls(messages[-1]["content"], tags)
+    with_calls = [place for place, count in written.items() if count]
+    untrained = [place for place in with_calls if not in_loss[place]]
+    calls, masked = written.total(), written.total() - in_loss.total()
     level, evidence = "ok", f"all {calls:,} calls are in the loss"
     if masked:
         level = "fail" if untrained == with_calls else "warn"
         evidence = (
-            f"{untrained:,} of {with_calls:,} rows with a call have it in an earlier turn only,"
-            f" outside the loss ({masked:,} of {calls:,} calls)"
+            f"{len(untrained):,} of {len(with_calls):,} rows with a call have it in an earlier turn"
+            f" only, outside the loss ({masked:,} of {calls:,} calls)"
         )
-    share = facts["supervised_tokens"] / max(1, facts["train_tokens"])
-    evidence += f"; {share:.0%} of {facts['train_tokens']:,} tokens are supervised"
+    evidence += f"; {supervised / tokens:.0%} of {tokens:,} tokens are supervised"
     what = "tool calls that --mask-prompt trains"
     fix = (
         "EXPAND_TURNS=1 makes a row of each assistant turn, so that every call is trained;"

@@ -1,13 +1,12 @@
 """Will the server return the calls that training teaches, and does the scorer value them right?
 
 `mlx_lm server` reads a model's answers with the tool parser that the tokenizer's files name or
-suggest. Of the 1,074 calls in Phase 33b's rows the parser suggested by Qwen3's template reads
-none: a perfect model would have scored near zero. So every call of the training rows goes through
-that parser, and when it loses any, through the others.
+suggest. For Qwen3's template it suggests one that reads none of the 1,074 calls of Phase 33b's
+rows: a perfect model would have scored near zero. So every call of the training rows goes through
+that parser. If it loses any, the others are tried.
 """
 
 import re
-from collections import Counter
 
 from calls import called_names
 from checks import finding
@@ -18,9 +17,9 @@ from server import ServerError
 from show import some
 
 NAME = re.compile(r"[A-Za-z_][\w.-]*")
-PLAIN = ("json_tools", "qwen3_coder")  # before others that fall back on one of these formats
+PLAIN = ("json_tools", "qwen3_coder")  # tried before others, which fall back on their formats
 NO_TOOL = "some_other_function"
-# A case of known answers -> what they must do. They are made of the validation rows' gold calls.
+# Known answers, made of the calls in the validation rows -> what the scorer must do with them
 INSTRUMENT = {
     "gold": "score 1.0 in both scales",
     "prose": "score 0 in the strict scale as prose",
@@ -29,8 +28,8 @@ INSTRUMENT = {
 }
 
 
-def answers(rows):
-    """(place, text) of every assistant message of the rows; `rows` yields (place, messages)."""
+def answers(rows: list):
+    """Yield (place, text) of every assistant message."""
     for place, messages in rows:
         for message in messages:
             if message["role"] == "assistant":
@@ -43,29 +42,27 @@ def count_calls(text: str, pair: tuple[str, str]) -> int:
     return len(re.findall(f"{start}.*?{end}", text, re.DOTALL))
 
 
-def find_tags(rows) -> tuple[tuple[str, str] | None, int]:
-    """(the tags that the rows write their tool calls between, how many calls there are).
+def find_tags(rows: list) -> tuple[tuple[str, str], int]:
+    """(the tags of a known parser that stand around most calls, how many calls these are).
 
-    Of the formats that mlx-lm knows: another's tag may stand in prose or in the code of a call.
+    The tags of other parsers may stand in prose, or in the code of a call.
     """
-    pairs = {tags(name) for name in tool_parsers()}
-    counts = Counter()
-    for _, text in answers(rows):
-        counts.update({pair: n for pair in pairs if (n := count_calls(text, pair))})
-    pair = max(sorted(counts), key=counts.get, default=None)
+    pairs = sorted({tags(name) for name in tool_parsers()})
+    counts = {pair: sum(count_calls(text, pair) for _, text in answers(rows)) for pair in pairs}
+    pair = max(pairs, key=counts.get)
     return pair, counts[pair]
 
 
 def is_function(call: dict) -> bool:
-    """Has a parsed call the name of a function and an object of arguments?"""
+    """Has a parsed call the name of a function, and arguments by name?"""
     return bool(NAME.fullmatch(str(call.get("name")))) and call["arguments"].startswith("{")
 
 
-def count_kept(tokenizer, parser: str, rows, pair: tuple[str, str]) -> tuple[int, list[str]]:
-    """(how many calls between `pair` the parser keeps, the places of the first rows that lose one).
+def count_kept(tokenizer, parser: str, rows: list, pair: tuple[str, str]) -> tuple[int, list[str]]:
+    """(how many calls between `pair` the parser keeps, the places of the rows that lose one).
 
-    A call is kept when it comes back as that of a function: some parsers do not fail on another's
-    format, but return the whole text as a name.
+    Some parsers do not fail on another's format, and return the whole text as a name. Such a call
+    is lost, too.
     """
     machine, total, losing = make_machine(tokenizer, parser), 0, []
     for place, text in answers(rows):
@@ -73,47 +70,41 @@ def count_kept(tokenizer, parser: str, rows, pair: tuple[str, str]) -> tuple[int
             calls = parse_calls(parser, split_text(machine, text)[1])
             kept = sum(is_function(call["function"]) for call in calls)
             total += kept
-            if kept < written and len(losing) < 3:
+            if kept < written:
                 losing.append(place)
     return total, losing
 
 
-def check_parser(tokenizer, train) -> tuple[list[dict], dict]:
-    """Which parser keeps every tool call of the training rows? The facts name it.
-
-    `train()` gives the rows as (place, messages), each time from the first.
-    """
-    pair, total = find_tags(train())
+def check_parser(tokenizer, rows: list) -> tuple[list[dict], dict]:
+    """Which parser keeps every tool call of the training rows? The facts name it."""
+    pair, total = find_tags(rows)
     inferred = tokenizer.init_kwargs.get("tool_parser_type")
     facts = {"tool_calls": total, "tool_parser_inferred": inferred, "tool_parser": inferred}
-
-    def found(level: str, evidence: str, fix: str = "") -> tuple[list[dict], dict]:
-        what = "tool calls of the training rows through the server's parser"
-        return [finding("served.parser", level, what, evidence, fix)], facts
-
+    what = "tool calls of the training rows through the server's parser"
     if not total:
+        evidence = "the training rows hold no tool call that mlx-lm can read"
         fix = "rows that call tools are what this recipe trains on"
-        return found("fail", "the training rows hold no tool call that mlx-lm can read", fix)
-    kept = count_kept(tokenizer, inferred, train(), pair)[0] if inferred else 0
-    facts["calls_kept_inferred"] = kept
-    if kept == total:
-        return found("ok", f"{inferred} keeps {kept:,} of {total:,}")
-    lost = f"the server would use no parser and return none of {total:,} as calls"
+        return [finding("served.parser", "fail", what, evidence, fix)], facts
+    kept, losing = {}, {}
+    for name in dict.fromkeys((inferred, *PLAIN, *tool_parsers())):
+        if name and (name == inferred or tags(name) == pair):
+            kept[name], losing[name] = count_kept(tokenizer, name, rows, pair)
+            if kept[name] == total:
+                break
+    best = max(kept, key=kept.get)
+    facts["calls_kept_inferred"] = kept.get(inferred, 0)
+    evidence = f"the server would use no parser and return none of {total:,} as calls"
     if inferred:
-        lost = f"{inferred}, which the server would use, keeps {kept:,} of {total:,}"
-    best = (0, "", [])
-    for name in dict.fromkeys((*PLAIN, *tool_parsers())):
-        if tags(name) != pair or name == inferred:
-            continue
-        kept, losing = count_kept(tokenizer, name, train(), pair)
-        if kept == total:
-            facts["tool_parser"] = name
-            fix = f"nothing to do: quantize names {name} in q5's tokenizer_config.json"
-            return found("warn", f"{lost}; {name} keeps all", fix)
-        best = max(best, (kept, name, losing))
-    if best[0]:
-        lost += f"; the best other, {best[1]}, loses calls in {some(best[2])}"
-    return found("fail", lost, "write these calls in one format that mlx_lm.tool_parsers reads")
+        evidence = f"{inferred}, which the server would use, keeps {kept[inferred]:,} of {total:,}"
+    level, fix = "ok", ""
+    if kept[best] < total:
+        level, fix = "fail", "write these calls in one format that mlx_lm.tool_parsers reads"
+        evidence += f"; {best}, the best, loses calls in {some(losing[best])}"
+    elif best != inferred:
+        level, fix = "warn", f"nothing to do: quantize names {best} in q5's tokenizer_config.json"
+        evidence += f"; {best} keeps all"
+        facts["tool_parser"] = best
+    return [finding("served.parser", level, what, evidence, fix)], facts
 
 
 def tools_called(text: str) -> list[str]:
@@ -123,8 +114,8 @@ def tools_called(text: str) -> list[str]:
     return in_code + [call["name"] for call in calls]
 
 
-def check_instrument(tokenizer, parser: str, rows, tools: set[str]) -> list[dict]:
-    """Does the scorer give known answers the worth they have, through the server's parser?"""
+def check_instrument(tokenizer, parser: str, rows: list, tools: set[str]) -> list[dict]:
+    """Does the scorer give known answers the scores they deserve, through the server's parser?"""
     machine, known = make_machine(tokenizer, parser), tools - {EXECUTE_CODE}
     wrong, count = {case: [] for case in INSTRUMENT}, 0
 
@@ -141,7 +132,7 @@ def check_instrument(tokenizer, parser: str, rows, tools: set[str]) -> list[dict
         if any(score is not None and abs(score - value) > 1e-9 for score, value in pairs):
             wrong[case].append(
                 f"{place}: {got['score']:.2f}, strict {got['strict_score']:.2f}"
-                f" for {', '.join(wanted) or 'no known tool'}"
+                f" for {', '.join(wanted)}"
             )
 
     for place, text in answers(rows):
@@ -158,9 +149,9 @@ def check_instrument(tokenizer, parser: str, rows, tools: set[str]) -> list[dict
             expect("wrong_tool", place, other, [tool], 0.1, 0.1)
     findings = []
     for case, right in INSTRUMENT.items():
-        level, evidence = "ok", f"{count:,} gold calls {right}"
+        level, evidence = "ok", f"{count:,} known answers {right}"
         if not count:
-            level, evidence = "fail", "the validation rows hold no tool call to calibrate with"
+            level, evidence = "fail", "the validation rows hold no tool call to test with"
         if wrong[case]:
             level, evidence = "fail", some(wrong[case], 2)
         what = "known answers through the server's parser and the scorer"

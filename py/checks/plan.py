@@ -1,11 +1,9 @@
-"""Does the plan match what the config declares, and does it fit on this machine?
+"""Does the plan match what the config promises, and does it fit on this machine?
 
-EPOCHS, COVERAGE and TRAINABLE are declared and compared with the arithmetic. So nobody takes a run
-with another batch size, or a smaller model of the family, for the same experiment.
+EPOCHS, COVERAGE and TRAINABLE are promises, and are compared with the arithmetic. So nobody takes a
+run with another batch size, or a smaller model of the family, for the same experiment.
 """
 
-import contextlib
-import os
 import platform
 import shutil
 from pathlib import Path
@@ -18,6 +16,7 @@ from checks.settings import declared
 from files import weights_bytes
 from models import hub_name
 from settings import number
+from shapes import memory_bytes
 from show import size
 
 BIG = 1e9  # parameters; training more than this on a CPU takes days
@@ -28,7 +27,7 @@ FLOAT32 = "q5-float32"  # is served in place of q5 on a CPU
 def check_promise(
     settings: dict, key: str, value: float, unit: str, source: str, mend: str
 ) -> dict:
-    """Does `key` declare the `value` that follows from `source`, within 1%?"""
+    """Is the promise of `key` the `value` that follows from `source`, within 1%?"""
     promise = declared(settings, key, float)
     level, evidence = "ok", f"{source} = {value:.4g}{unit}"
     if promise is not None:
@@ -47,23 +46,10 @@ def check_epochs(settings: dict, rows: int) -> dict:
     right = round(wanted * rows / batch)
     # With few rows no whole number of iterations may come within 1%.
     possible = abs(right * batch / rows - wanted) <= 0.01 * wanted
-    mend = f"ITERS={right}" if possible else ""
     source = f"{iters} iterations x {batch} rows / {rows:,} rows"
-    return check_promise(settings, "EPOCHS", epochs, "", source, mend)
-
-
-def check_coverage(settings: dict, model: dict) -> dict:
-    layers = number(settings, "NUM_LAYERS")
-    source = f"LoRA on {layers} of {model['layers']} layers"
-    percent = 100 * layers / model["layers"]
-    return check_promise(settings, "COVERAGE", percent, "%", source, "mend NUM_LAYERS")
-
-
-def check_trainable(settings: dict, model: dict) -> dict:
-    trainable, parameters = model["trainable_parameters"] / 1e6, model["parameters"] / 1e6
-    source = f"{100 * trainable / parameters:.3f}% of {parameters:,.1f}M parameters"
-    mend = "look at BASE_MODEL, NUM_LAYERS and LORA_RANK"
-    return check_promise(settings, "TRAINABLE", trainable, "M", source, mend)
+    return check_promise(
+        settings, "EPOCHS", epochs, "", source, f"ITERS={right}" if possible else ""
+    )
 
 
 def check_checkpoints(settings: dict) -> dict:
@@ -93,18 +79,20 @@ def check_validation(settings: dict, rows: int) -> dict:
     return finding("plan.validation", "ok" if most < 0 else "warn", what, evidence, fix)
 
 
-def check_arithmetic(settings: dict, rows: int, valid: int, model: dict) -> tuple[list[dict], dict]:
-    """The checks above. `rows` and `valid` are the numbers of rows of the two splits."""
-    epochs = number(settings, "ITERS") * number(settings, "BATCH_SIZE") / rows
-    coverage = number(settings, "NUM_LAYERS") / model["layers"]
-    plan = {"rows": rows, "epochs": round(epochs, 4), "layer_coverage": round(coverage, 4)}
+def check_arithmetic(settings: dict, rows: int, valid: int, model: dict) -> list[dict]:
+    """All that follows from the numbers of rows of the two splits, and from the model's shape."""
+    layers, of = number(settings, "NUM_LAYERS"), model["layers"]
+    coverage = f"LoRA on {layers} of {of} layers"
+    millions, trained = model["parameters"] / 1e6, model["trainable_parameters"] / 1e6
+    share = f"{100 * trained / millions:.3f}% of {millions:,.1f}M parameters"
+    mend = "look at BASE_MODEL, NUM_LAYERS and LORA_RANK"
     return [
         check_epochs(settings, rows),
-        check_coverage(settings, model),
-        check_trainable(settings, model),
+        check_promise(settings, "COVERAGE", 100 * layers / of, "%", coverage, "mend NUM_LAYERS"),
+        check_promise(settings, "TRAINABLE", trained, "M", share, mend),
         check_checkpoints(settings),
         check_validation(settings, valid),
-    ], {"plan": plan}
+    ]
 
 
 def check_vocabulary(largest: int, model: dict) -> list[dict]:
@@ -123,17 +111,9 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
 
 
-def with_float32(model: dict) -> dict:
-    """`model` (shapes.model_facts) with the bytes of q5-float32, and the flags that make it.
-
-    All weights become float32 if they fit into memory. If not, only the scales of the quantized
-    ones do. That takes a quarter of the memory and ten times as long.
-    """
-    fits = model["float32_bytes"] < 0.8 * memory_bytes()
-    return model | {
-        "q5_float32_bytes": model["float32_bytes" if fits else "packed_float32_bytes"],
-        "float32_flags": "--dequantize" if fits else "",
-    }
+def on_gpu() -> bool:
+    """Does mlx compute on a GPU here?"""
+    return mx.default_device().type == mx.gpu
 
 
 def output_bytes(settings: dict, model: dict) -> dict[str, int]:
@@ -150,22 +130,6 @@ def missing_bytes(settings: dict, model: dict) -> dict[str, int]:
     build = Path(settings["BUILD"])
     outputs = output_bytes(settings, model)
     return {name: n for name, n in outputs.items() if not (build / name / "config.json").is_file()}
-
-
-def memory_bytes() -> int:
-    """Memory that a process here may use: the machine's, with Linux's swap and limits."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError):  # not Linux
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        total += sum(1024 * int(line.split()[1]) for line in lines if "SwapTotal" in line)
-    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit: "max"
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return total
-
-
-def on_gpu() -> bool:
-    """Does mlx compute on a GPU here?"""
-    return mx.default_device().type == mx.gpu
 
 
 def check_download(base: Path | None, model: dict) -> list[dict]:
@@ -188,8 +152,9 @@ def check_download(base: Path | None, model: dict) -> list[dict]:
     return [finding("resources.download", level, what, evidence, fix)]
 
 
-def check_disk(build: Path, free: int, written: dict[str, int]) -> tuple[dict, int]:
-    """Does what is to be written to BUILD fit there? And the bytes that must."""
+def check_disk(build: Path, written: dict[str, int]) -> dict:
+    """Does what is to be written to BUILD fit there?"""
+    free = free_bytes(build)
     models = {name: n for name, n in written.items() if name != FLOAT32}
     need, float32 = sum(models.values()), written.get(FLOAT32, 0)
     level = "fail" if need > free else "warn" if need + float32 > free else "ok"
@@ -203,12 +168,12 @@ def check_disk(build: Path, free: int, written: dict[str, int]) -> tuple[dict, i
         evidence += f"; to evaluate on a CPU {size(float32)} more"
         fix += f"; EVAL_EXACT=1 does without {FLOAT32}"
     what = f"free disk for what is written to {build}"
-    return finding("resources.disk", level, what, evidence, fix), need
+    return finding("resources.disk", level, what, evidence, fix)
 
 
-def check_memory(settings: dict, model: dict, memory: int) -> dict:
+def check_memory(settings: dict, model: dict) -> dict:
     """Do training and fusing fit into the memory?"""
-    weights = model["base_bytes"]
+    memory, weights = memory_bytes(), model["base_bytes"]
     if settings["LOW_MEMORY"] == "1":  # measured at 8B: 6.3 GB, a shard of q5 and one weight
         fuse = least = min(SHARD, model["q5_bytes"]) + model["largest_bytes"]
     else:  # measured at 8B: 20.9 GB, the base and all the fused weights at once
@@ -225,25 +190,20 @@ def check_memory(settings: dict, model: dict, memory: int) -> dict:
     return finding("resources.memory", level, "memory for training and fusing", evidence, fix)
 
 
-def check_resources(
-    settings: dict, model: dict, written: dict[str, int]
-) -> tuple[list[dict], dict]:
-    """Do the disk and the memory of this machine suffice, and what will compute?
-
-    `written` has the bytes of each output that is to be written to BUILD.
-    """
-    build, memory = Path(settings["BUILD"]), memory_bytes()
-    free = free_bytes(build)
-    disk, need = check_disk(build, free, written)
-    level = "ok"
-    evidence = device = "gpu" if on_gpu() else "cpu"
-    if device == "cpu" and model["parameters"] > BIG:
+def check_device(model: dict) -> dict:
+    """What computes? A CPU is too slow to train a large model."""
+    level, evidence = "ok", "gpu" if on_gpu() else "cpu"
+    if evidence == "cpu" and model["parameters"] > BIG:
         level = "warn"
         evidence += f", for {model['parameters'] / 1e9:.1f}B parameters"
     fix = "without a GPU training a model of this size takes days; make demo is the small one"
-    facts = {"disk_needed_bytes": need, "disk_free_bytes": free, "memory_bytes": memory}
+    return finding("resources.device", level, "what mlx computes on", evidence, fix)
+
+
+def check_resources(settings: dict, model: dict, written: dict[str, int]) -> list[dict]:
+    """Do the disk and the memory suffice? `written` has the bytes of each output to be written."""
     return [
-        disk,
-        check_memory(settings, model, memory),
-        finding("resources.device", level, "what mlx computes on", evidence, fix),
-    ], {"resources": facts | {"device": device}}
+        check_disk(Path(settings["BUILD"]), written),
+        check_memory(settings, model),
+        check_device(model),
+    ]
