@@ -1,9 +1,9 @@
 """What would `mlx_lm server` return for the text of an answer? This needs no server.
 
-The server splits the text at the tags of its tool parser (mlx_lm.generate's state machine) and
-gives the parser the text between them. If the parser cannot read a call, the server leaves it out
-and says so in its log only. This file uses the server's own state machine, parsers and formatter.
-tests/test_served.py compares the result with a real server's response.
+The server splits the text at the tags of its tool parser and gives the parser the text between
+them. If the parser cannot read a call, the server leaves it out and says so in its log only. This
+file uses the server's own code for each step. tests/test_served.py compares the result with a real
+server's response.
 """
 
 import functools
@@ -42,7 +42,7 @@ def split_text(machine: TextStateMachine, text: str) -> tuple[str, list[str]]:
     """(the text outside calls and thinking, the text of each call) of a whole answer."""
     _, segments = TextStateMachine.split(machine.make_state(), text)
     outside, calls, call, previous = "", [], "", "normal"
-    for state, piece in segments:
+    for state, piece in segments:  # as the server's own loop does it
         if state == "tool":
             call += piece
         elif state == "normal":
@@ -71,16 +71,11 @@ def parse_calls(parser: str, calls: list[str]) -> list[dict]:
 def served_response(tokenizer, machine: TextStateMachine, parser: str, text: str) -> dict:
     """The chat completion, with logprobs, that a server would return for the answer `text`."""
     outside, calls = split_text(machine, text)
+    message = {"content": outside or None, "tool_calls": parse_calls(parser, calls)}
     tokens = tokenizer.encode(text, add_special_tokens=False)
-    return {
-        "choices": [
-            {
-                "finish_reason": "tool_calls" if calls else "stop",
-                "message": {
-                    "content": outside or None,
-                    "tool_calls": parse_calls(parser, calls),
-                },
-                "logprobs": {"content": [{"id": id} for id in tokens]},
-            }
-        ],
+    choice = {
+        "finish_reason": "tool_calls" if calls else "stop",
+        "message": message,
+        "logprobs": {"content": [{"id": id} for id in tokens]},
     }
+    return {"choices": [choice]}

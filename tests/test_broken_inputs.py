@@ -30,10 +30,6 @@ def tokenizer(change):
     return lambda folder: edit_json(folder / "base/tokenizer.json", change)
 
 
-def parts(**changes):
-    return tokenizer(lambda content: content | changes)
-
-
 def config_json(**changes):
     return lambda folder: edit_json(folder / "base/config.json", lambda config: config | changes)
 
@@ -44,10 +40,6 @@ def settings(**changes):
 
 def written(name: str, content: str):
     return lambda folder: (folder / name).write_text(content)
-
-
-def special_tokens(content: str):
-    return written("special.json", content)
 
 
 def pinned(text: str):
@@ -115,13 +107,11 @@ def prompt_end(new: str):
     return template("'<|im_start|>assistant\n'", f"'<|im_start|>assistant{new}'")
 
 
-def refuse(words: str, role="user"):
-    """The chat template refuses the messages of a role that have these words."""
-    condition = f"m['role'] == '{role}' and '{words}' in m['content']"
+def refuse(words: str):
+    """The chat template refuses messages that have these words."""
     loop = "{% for m in messages %}"
-    return template(
-        loop, f"{loop}{{% if {condition} %}}{{{{ raise_exception('no {words}') }}}}{{% endif %}}"
-    )
+    refusal = f"{{% if '{words}' in m['content'] %}}{{{{ raise_exception('no') }}}}{{% endif %}}"
+    return template(loop, loop + refusal)
 
 
 def swap_ids(tokenizer):
@@ -140,10 +130,6 @@ def rename_token(tokenizer):
     vocabulary = tokenizer["model"]["vocab"]
     merge = tokenizer["model"]["merges"].pop()
     vocabulary["never" + "".join(merge)] = vocabulary.pop(list(vocabulary)[-1])
-
-
-def drop_merge(tokenizer):
-    del tokenizer["model"]["merges"][7]
 
 
 def swap_merges(tokenizer):
@@ -184,19 +170,21 @@ RUINOUS = [
     # the tokenizer
     ("tokenizer.vocabulary: here,", tokenizer(swap_ids)),
     ("tokenizer.vocabulary: missing there", tokenizer(rename_token)),
-    ("tokenizer.merges: merge 7:", tokenizer(drop_merge)),
     ("tokenizer.merges: merge 3:", tokenizer(swap_merges)),
     ("tokenizer.special_tokens: BASE_MODEL: <|im_start|> has id 2, not 1", tokenizer(move_special)),
     ("tokenizer.special_tokens: BASE_MODEL: <|im_end|>", tokenizer(drop_added_token)),
     ("tokenizer.added_tokens: <|im_end|>: [2, 'lstrip', 'special'] here", flag("lstrip")),
     ("tokenizer.added_tokens: <|im_end|>: [2] here, [2, 'special'] there", flag("special")),
     ("tokenizer.added_tokens: <extra>: [600, 'special'] here, missing there", tokenizer(add_token)),
-    ("tokenizer.normalizer: type: NFC here, missing there", parts(normalizer={"type": "NFC"})),
+    (
+        "tokenizer.normalizer: type: NFC here, missing there",
+        tokenizer(lambda t: t.update(normalizer={"type": "NFC"})),
+    ),
     (
         "tokenizer.pre_tokenizer: add_prefix_space: True here, False there",
         tokenizer(lambda t: t["pre_tokenizer"].update(add_prefix_space=True)),
     ),
-    ("tokenizer.decoder: here", parts(decoder={"type": "Fuse"})),
+    ("tokenizer.decoder: here", tokenizer(lambda t: t.update(decoder={"type": "Fuse"}))),
     (
         "tokenizer.bos_eos_pad: eos_token: <|endoftext|> here, <|im_end|> there",
         tokenizer_config(lambda c: c | {"eos_token": "<|endoftext|>"}),
@@ -208,7 +196,6 @@ RUINOUS = [
     ("model.vocabulary: the embedding has 300 rows", config_json(vocab_size=300)),
     # the chat template
     ("template.answer: 20 of 20 rows would be answered otherwise", answers_hold_an_end_token),
-    ("template.answer: 20 of 20 rows would be answered otherwise", content_of("assistant", "''")),
     ("template.answer: would be answered otherwise", content_of("assistant", "'<|im_end|>'")),
     (
         "template.content: 20 of 20 rows lose a part; train.jsonl:1: no 'request 0",
@@ -246,7 +233,6 @@ RUINOUS = [
     # the plan
     ("plan.epochs: 20 iterations x 2 rows / 20 rows = 2, declared 1", settings(ITERS=20)),
     ("plan.epochs: declared 1.02", settings(EPOCHS=1.02)),
-    ("plan.epochs: = 0.5, declared 1", settings(BATCH_SIZE=1)),
     ("plan.coverage: = 50%, declared 100%", settings(NUM_LAYERS=1)),
     ("plan.trainable: 0.008192M, declared 0.016384M", settings(LORA_RANK=4)),
     ("plan.trainable: declared 0.016384M", config_json(intermediate_size=64)),
@@ -269,13 +255,7 @@ UNUSABLE = [
         "plan.model: 'quantization' must have 'bits' and 'group_size'",
         config_json(quantization={"group_size": 64}),
     ),
-    ("plan.model: describes no model that mlx-lm has", config_json(hidden_size=2**31)),
-    ("template.render: Error:", config_json(eos_token_id=-1)),
     # the chat template
-    (
-        "template.render: the chat template refuses the messages",
-        template("{% endfor %}", "{% endfor %}{{ 1 // 0 }}"),
-    ),
     (
         "template.render: the chat template refuses the messages",
         tokenizer_config(lambda c: {k: v for k, v in c.items() if k != "chat_template"}),
@@ -284,7 +264,6 @@ UNUSABLE = [
         "template.render: train.jsonl:1: BASE_MODEL: the chat template refuses",
         template("{% endfor %}", "", ["base"]),
     ),
-    ("template.render: no careful", refuse("careful", "system")),
     ("template.render: valid.jsonl:3: BASE_MODEL: the chat template refuses", refuse("request 22")),
     ("suite.render: hover: BASE_MODEL: the chat template refuses the messages", refuse("hover")),
     # the rows
@@ -310,11 +289,9 @@ UNUSABLE = [
         "data.rows.train: messages[0].tool_calls: Extra inputs",
         line(3, b'{"messages": [{"role": "user", "content": "a", "tool_calls": []}]}'),
     ),
-    ("data.rows.train: Input should be an object", line(3, b"[]")),
     ("data.rows.train: invalid unicode code point at column 15", line(3, b'{"messages": "\xff"}')),
     ("data.rows.train: train.jsonl:20: Invalid JSON", line(20, b'{"messages": [')),
     ("data.rows.train: train.jsonl:3: Invalid JSON: recursion limit", line(3, b"[" * 200_000)),
-    ("data.rows.train: train.jsonl:3: Invalid JSON", line(3, b"")),
     (
         "data.rows.train: train.jsonl:1: begins with a byte order mark",
         data_file(lambda data: b"\xef\xbb\xbf" + data),
@@ -329,31 +306,27 @@ UNUSABLE = [
     ),
     ("data.rows.train: train.jsonl: empty file", data_file(lambda _: b"")),
     ("data.rows.valid: valid.jsonl: no such file", removed("data/valid.jsonl")),
-    ("data.checksum.train: sums: lists no train.jsonl", pinned("0" * 64 + "  data/trian.jsonl\n")),
-    ("data.checksum.train: sums:1: expected SHA256", pinned("train.jsonl\n")),
+    (
+        "data.checksum.train: sums: has no line for train.jsonl",
+        pinned("0" * 64 + "  data/trian.jsonl\n"),
+    ),
+    ("data.checksum.train: sums: has no line for train.jsonl", pinned("train.jsonl\n")),
     # the other inputs
     (
         "tokenizer.special_tokens: special.json: tokens: Input should be a valid dictionary",
-        special_tokens('{"tokens": []}'),
+        written("special.json", '{"tokens": []}'),
     ),
     (
         "tokenizer.special_tokens: equal_ids[0]: Input should be greater than or equal to 0",
-        special_tokens('{"tokens": {}, "equal_ids": [-5, 2]}'),
+        written("special.json", '{"tokens": {}, "equal_ids": [-5, 2]}'),
     ),
     (
         "tokenizer.special_tokens: special.json: equal_ids: expected the first id, then the last",
-        special_tokens('{"tokens": {}, "equal_ids": [2, 0]}'),
+        written("special.json", '{"tokens": {}, "equal_ids": [2, 0]}'),
     ),
-    ("tokenizer.special_tokens: special.json: not usable as JSON", special_tokens("[" * 200_000)),
     ("suite.schema: suite.json: name: Field required", written("suite.json", "{}")),
     ("suite.schema: suite.json:1: not JSON", written("suite.json", "[")),
     ("suite.schema: suite.json: expected a JSON object", written("suite.json", "[]")),
-    (
-        "suite.schema: prompts[0].prompt: 'utf-8' codec can't encode character",
-        lambda folder: edit_json(
-            folder / "suite.json", lambda suite: suite["prompts"][0].update(prompt="\ud800")
-        ),
-    ),
     ("tools.schema: tools.json: tools: Field required", written("tools.json", "{}")),
     ("config.results: nowhere.json: No such file", settings(TARGETS="nowhere.json")),
     (
@@ -370,15 +343,12 @@ SETTINGS = (
     "EXPAND_TURNS=yes: expected one of 0, 1",
     "LEARNING_RATE=fast: expected a number",
     "LEARNING_RATE=0: expected above 0 to 1",
-    "LEARNING_RATE=1e4: expected above 0 to 1",
     "LEARNING_RATE=nan: expected above 0 to 1",
-    "LORA_DROPOUT=nan: expected 0 to 0.999",
     "LORA_SCALE=inf: expected above 0",
     "EVAL_TEMPERATURE=hot: expected a number",
     "EVAL_CONCURRENCY=1025: expected 1 to 1,024",
     "EVAL_TIMEOUT=0.0001: expected 0.001 to 1,000,000",
     "ITERS=auto: expected a whole number",
-    "EPOCHS=0: expected above 0",
     "EVAL_PORT=99999: expected 0 to 65,535",
     "TRAIN_ROWS=0: expected 1 or more",
     "BATCH_SIZE=1.5: expected a whole number",

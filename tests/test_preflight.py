@@ -104,14 +104,15 @@ def test_supervised_tokens_are_those_that_mlx_lm_does_not_mask(experiment, check
 
 
 def test_another_wording_of_the_reference_is_shown_in_context(experiment, check):
-    template("assistant\n", "assistant\n\n", ["reference"])(experiment)
     template("'role'] +", "'role'] ~ ':' ~", ["reference"])(experiment)
     _, _, findings, _ = check()
     wording = findings["template.wording"]
     assert wording["level"] == "warn"
-    assert "20 of 20 rows are worded differently" in wording["evidence"]
-    assert "'<|im_start|>system\\nYou are" in wording["evidence"]
-    assert "'<|im_start|>system:\\nYou are" in wording["evidence"]
+    assert wording["evidence"] == (
+        "20 of 20 rows are worded differently; train.jsonl:1: "
+        "'<|im_start|>system\\nYou are a careful assis' here, "
+        "'<|im_start|>system:\\nYou are a careful assi' there"
+    )
 
 
 def test_a_loss_without_weights_is_a_warning_and_with_strict_a_failure(check):
@@ -144,15 +145,6 @@ def test_what_is_harmless_raises_no_alarm(experiment, check):
     (experiment / "base/generation_config.json").write_text('{"eos_token_id": 2}')
     status, error, _, _ = check()
     assert (status, error) == (0, "")
-
-
-def test_a_model_whose_layers_are_named_otherwise_is_counted(experiment, check):
-    shape = {"model_type": "gpt2", "n_ctx": 64, "n_embd": 64, "n_head": 2, "n_layer": 2}
-    shape |= {"n_positions": 64, "layer_norm_epsilon": 1e-5, "vocab_size": 700}
-    (experiment / "base/config.json").write_text(json.dumps(shape | {"eos_token_id": 2}))
-    _, _, findings, facts = check()
-    assert facts["model"]["layers"] == 2
-    assert findings["plan.coverage"]["level"] == "ok"
 
 
 def test_json_calls_are_kept_by_the_json_parser(experiment, check):

@@ -24,9 +24,7 @@ SHARD = 5 << 30  # bytes; mlx-lm writes models in files up to this size
 FLOAT32 = "q5-float32"  # is served in place of q5 on a CPU
 
 
-def check_promise(
-    settings: dict, key: str, value: float, unit: str, source: str, mend: str
-) -> dict:
+def check_promise(settings: dict, key: str, value: float, unit: str, source: str, mend: str):
     """Is the promise of `key` the `value` that follows from `source`, within 1%?"""
     promise = declared(settings, key, float)
     level, evidence = "ok", f"{source} = {value:.4g}{unit}"
@@ -35,21 +33,21 @@ def check_promise(
         allowed = 1.0 if key == "COVERAGE" else 0.01 * promise
         level = "ok" if abs(value - promise) <= allowed else "fail"
         evidence += f", declared {promise:g}{unit}"
-    fix = f"set {key}={value:.4g} if that is the plan" + (f", else {mend}" if mend else "")
+    fix = f"set {key}={value:.4g} if that is the plan{mend}"
     return finding(f"plan.{key.lower()}", level, f"{key} as declared", evidence, fix)
 
 
 def check_epochs(settings: dict, rows: int) -> dict:
+    """Do ITERS iterations make EPOCHS epochs?"""
     iters, batch = number(settings, "ITERS"), number(settings, "BATCH_SIZE")
     epochs = iters * batch / rows
     wanted = declared(settings, "EPOCHS", float) or epochs
     right = round(wanted * rows / batch)
     # With few rows no whole number of iterations may come within 1%.
     possible = abs(right * batch / rows - wanted) <= 0.01 * wanted
+    mend = f", else ITERS={right}" if possible else ""
     source = f"{iters} iterations x {batch} rows / {rows:,} rows"
-    return check_promise(
-        settings, "EPOCHS", epochs, "", source, f"ITERS={right}" if possible else ""
-    )
+    return check_promise(settings, "EPOCHS", epochs, "", source, mend)
 
 
 def check_checkpoints(settings: dict) -> dict:
@@ -85,10 +83,11 @@ def check_arithmetic(settings: dict, rows: int, valid: int, model: dict) -> list
     coverage = f"LoRA on {layers} of {of} layers"
     millions, trained = model["parameters"] / 1e6, model["trainable_parameters"] / 1e6
     share = f"{100 * trained / millions:.3f}% of {millions:,.1f}M parameters"
-    mend = "look at BASE_MODEL, NUM_LAYERS and LORA_RANK"
+    mend = ", else look at BASE_MODEL, NUM_LAYERS and LORA_RANK"
+    percent = 100 * layers / of
     return [
         check_epochs(settings, rows),
-        check_promise(settings, "COVERAGE", 100 * layers / of, "%", coverage, "mend NUM_LAYERS"),
+        check_promise(settings, "COVERAGE", percent, "%", coverage, ", else mend NUM_LAYERS"),
         check_promise(settings, "TRAINABLE", trained, "M", share, mend),
         check_checkpoints(settings),
         check_validation(settings, valid),
@@ -112,7 +111,6 @@ def free_bytes(path: Path) -> int:
 
 
 def on_gpu() -> bool:
-    """Does mlx compute on a GPU here?"""
     return mx.default_device().type == mx.gpu
 
 
