@@ -121,8 +121,8 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
 
 
 def say(findings: list[dict], seconds: float) -> None:
-    """Print the findings that are not ok, each with its evidence and its fix, and a summary."""
-    for entry in findings:
+    """Print the findings that are not ok, the failures last, and a summary."""
+    for entry in sorted(findings, key=lambda entry: entry["level"] == "fail"):
         if entry["level"] != "ok":
             print(in_columns(f"{entry['level']}  ", f"{entry['id']}: {entry['evidence']}"))
             if entry["fix"]:

@@ -296,4 +296,4 @@ def test_a_quantized_base_cannot_be_trained_in_full(tiny_config, tmp_path, make,
     words = [f"CONFIG={tiny_config}", f"BUILD={tmp_path}/build", f"BASE_MODEL={build}/q5"]
     run = make("preflight", *words, "FINE_TUNE_TYPE=full")
     assert run.returncode != 0
-    assert "FINE_TUNE_TYPE=full: BASE_MODEL is quantized" in run.stderr
+    assert "FINE_TUNE_TYPE=full: BASE_MODEL is quantized" in run.stdout

@@ -196,9 +196,9 @@ def test_the_table_shows_what_is_not_ok_and_fits_a_terminal(experiment):
     lines = run.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert [line.split(":")[0] for line in lines if not line.startswith(" ")][:3] == [
+        "warn  plan.checkpoints",
         "fail  config.results",
         "fail  plan.epochs",
-        "warn  plan.checkpoints",
     ]
     assert any(line.startswith("      -> set EPOCHS=1 ") for line in lines)
     assert re.match(r"\d+ checks ok, 1 warned, 2 failed, ", lines[-2])

@@ -59,10 +59,9 @@ def with_defaults(content: dict) -> dict:
 
 def parts_of(content: dict) -> dict[str, dict]:
     """The parts of a tokenizer.json, each as {what: its value}, in the order of the findings."""
-    vocabulary = content["model"]["vocab"]
+    vocabulary, merges = content["model"]["vocab"], content["model"].get("merges") or []
     if isinstance(vocabulary, list):  # [token, score] in the order of their ids
         vocabulary = {token: id for id, (token, _) in enumerate(vocabulary)}
-    merges = content["model"].get("merges") or []
     return {
         "vocabulary": vocabulary,
         "merges": {f"merge {rank}": merge for rank, merge in enumerate(merges)},
