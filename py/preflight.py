@@ -1,8 +1,7 @@
 """Find out in seconds whether a run would fail. Writes preflight.json, and preflight.ok if not.
 
-The checks are in checks/, one subject a file. Each returns findings {id, level: "fail" | "warn" |
-"ok", what, evidence, fix}. Input that cannot be read is a finding, too. With STRICT=1 a warning is
-a failure.
+The checks are in checks/, one subject a file. Each gives findings {id, level: "fail" | "warn" |
+"ok", what, evidence, fix}, and some give facts, too. STRICT=1 makes a failure of a warning.
 """
 
 import argparse
@@ -32,13 +31,13 @@ from suite import read_suite, read_tools
 
 
 def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
-    """Run every check that can be run. Returns (findings, facts, was all input readable?)."""
+    """Run the checks whose input can be read. Returns (findings, facts, could all be read?)."""
     findings, facts, unreadable = [], {"experiment": settings["EXPERIMENT"]}, []
 
     def attempt(id: str, question, *arguments):
-        """question(*arguments). If its input cannot be read, there is a finding, and None.
+        """question(*arguments), or None and a finding if its input cannot be read.
 
-        An argument that is None could not be read. Then the question is not asked.
+        An argument is None if it could not be read. Then the question is not asked.
         """
         if any(argument is None for argument in arguments):
             return None
@@ -52,10 +51,12 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     def ask(id: str, question, *arguments) -> bool:
         """Keep the findings of one question, and its facts if it has any. Could it be answered?"""
         answer = attempt(id, question, *arguments)
-        found, more = answer if isinstance(answer, tuple) else (answer or [], {})
+        if answer is None:
+            return False
+        found, more = answer if isinstance(answer, tuple) else (answer, {})
         findings.extend(found)
         facts.update(more)
-        return answer is not None
+        return True
 
     if not ask("config.settings", config.check_settings, settings):
         return findings, facts, False
@@ -66,8 +67,8 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     rows, trained = {}, {}  # `trained` has a row for each answer if EXPAND_TURNS=1
     for split in ("train", "valid"):
         id, file = f"data.rows.{split}", Path(settings["DATA"]) / f"{split}.jsonl"
-        if file.is_file():
-            ask(f"data.checksum.{split}", data.check_checksum, settings["CHECKSUMS"], file)
+        if settings["CHECKSUMS"] != "none" and file.is_file():
+            ask(f"data.checksum.{split}", data.check_checksum, Path(settings["CHECKSUMS"]), file)
         found = attempt(id, list, read_rows(file))
         if ask(id, data.check_count, settings, file, found):
             rows[split], trained[split] = found, list(training_rows(settings, split))

@@ -1,7 +1,7 @@
 """The checks of preflight, one subject a file.
 
-To add a check, write a function that returns a list of findings, and call it in preflight.py. It
-raises ValueError if its input cannot be read; preflight.py makes a finding of that.
+To add a check, write a function that returns a list of findings, or (findings, facts), and ask it
+in preflight.py. It raises ValueError if its input cannot be read: that becomes a finding.
 """
 
 

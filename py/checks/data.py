@@ -32,11 +32,9 @@ def pinned_checksum(path: Path, name: str) -> str:
     )
 
 
-def check_checksum(checksums: str, file: Path) -> list[dict]:
-    """Are the bytes of a split the pinned ones? CHECKSUMS=none gives no finding."""
-    if checksums == "none":
-        return []
-    pinned, found = pinned_checksum(Path(checksums), file.name), sha256_of(file)
+def check_checksum(checksums: Path, file: Path) -> list[dict]:
+    """Are the bytes of a split the pinned ones?"""
+    pinned, found = pinned_checksum(checksums, file.name), sha256_of(file)
     level, evidence = "ok", f"sha256 {found[:12]}..."
     if found != pinned:
         level, evidence = "fail", f"{evidence}, pinned {pinned[:12]}...: not the same file"
