@@ -71,8 +71,8 @@ class TargetsFile(BaseModel, strict=True):
 class Baseline(BaseModel, strict=True):
     """The totals of an older result, or a whole eval.json."""
 
-    experiment: str
     overall: float | None
+    experiment: str
     categories: dict[str, dict[str, float | None]]
     prompts: list[dict] = []
     suite: dict = {}
