@@ -64,15 +64,16 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     ask("config.build", config.check_folder, settings)
     ask("config.results", config.check_results, settings)
 
-    rows, trained = {}, {}  # `trained` has a row for each answer if EXPAND_TURNS=1
+    rows, trained, counts = {}, {}, {}  # `trained` has a row for each answer if EXPAND_TURNS=1
     for split in ("train", "valid"):
         id, file = f"data.rows.{split}", Path(settings["DATA"]) / f"{split}.jsonl"
         if settings["CHECKSUMS"] != "none" and file.is_file():
             ask(f"data.checksum.{split}", data.check_checksum, Path(settings["CHECKSUMS"]), file)
+        counts[split] = config.declared(settings, f"{split.upper()}_ROWS")
         found = attempt(id, list, read_rows(file))
         if ask(id, data.check_count, settings, file, found):
             rows[split], trained[split] = found, list(training_rows(settings, split))
-            facts[f"{split}_rows"] = len(trained[split])
+            counts[split] = facts[f"{split}_rows"] = len(trained[split])
     train, valid, trained = rows.get("train"), rows.get("valid"), trained.get("train")
     suite = attempt("suite.schema", read_suite, Path(settings["SUITE"]))
     tools = attempt("tools.schema", read_tools, Path(settings["TOOLS"]))
@@ -110,11 +111,7 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     if model and ask("config.settings", config.check_layers, settings, model["layers"]):
         facts["model"] = model
         ask("model.vocabulary", plan.check_vocabulary, facts.get("largest_id"), model)
-        counts = [
-            facts.get(f"{split}_rows") or config.declared(settings, f"{split.upper()}_ROWS")
-            for split in ("train", "valid")
-        ]
-        ask("plan.epochs", plan.check_arithmetic, settings, *counts, model)
+        ask("plan.epochs", plan.check_arithmetic, settings, *counts.values(), model)
         written = plan.missing_bytes(settings, model)
         ask("resources.disk", plan.check_resources, settings, model, written)
         ask("resources.download", plan.check_download, folder, model)
@@ -151,7 +148,7 @@ def main() -> int:
     write_json(args.out / "preflight.json", report)
     say(findings, time.perf_counter() - started)
     if not readable:
-        print("Checks that need the input that cannot be used were left out.")
+        print("Some checks were left out: they need the input that cannot be used.")
     failed = [entry["id"] for entry in findings if entry["level"] == "fail"]
     if failed:
         print(f"preflight: failed checks: {', '.join(failed)}; see above", file=sys.stderr)
