@@ -110,7 +110,7 @@ $(BUILD)/data: $(ROWS) | $(BUILD)/preflight.ok
 	@bin/done.sh $@
 
 # HOSTS=hosts.json trains on several machines, WORKERS=2 in two processes here. Each takes a share of every batch.
-LAUNCH = $(if $(HOSTS)$(WORKERS),bin/python .venv/bin/mlx.launch --env TTY_INTERACTIVE=0 \
+LAUNCH = $(if $(HOSTS)$(WORKERS),bin/python py/launch.py --env TTY_INTERACTIVE=0 \
 	$(if $(HOSTS),--hostfile $(HOSTS),-n $(WORKERS)) --)
 train: $(BUILD)/adapters ## train the adapters; RESUME=1 goes on with an interrupted training
 $(BUILD)/adapters: $(wildcard $(BASE_MODEL)/*.safetensors) $(call changed,train) \

@@ -1,6 +1,8 @@
 """Several workers share a training: HOSTS= and WORKERS= start them with mlx.launch."""
 
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -19,7 +21,7 @@ def launch(tmp_path):
     """launch(*words) runs a Python program on two workers, as the Makefile starts it."""
     host = {"ssh": "127.0.0.1", "ips": ["127.0.0.1"]}
     (tmp_path / "hosts.json").write_text(json.dumps([host, host]))
-    launcher = [ROOT / "bin/python", ".venv/bin/mlx.launch", "--env", "TTY_INTERACTIVE=0"]
+    launcher = [ROOT / "bin/python", "py/launch.py", "--env", "TTY_INTERACTIVE=0"]
     launcher += ["--hostfile", tmp_path / "hosts.json", "--", "bin/python"]
 
     def launched(*words) -> subprocess.CompletedProcess:
@@ -116,9 +118,31 @@ def processes_of(folder: Path) -> list[str]:
     return [line for line in listed.splitlines() if str(folder) in line]
 
 
+def test_ctrl_c_ends_all_workers_and_says_how_to_go_on(lora, tmp_path):
+    staging = tmp_path / "adapters.training"
+    words = [ROOT / "bin/python", "py/launch.py", "-n", 2, "--", *TRAIN]
+    words += lora(staging, batch_size=4, iters=100000)
+    launcher = subprocess.Popen(
+        list(map(str, words)),
+        cwd=ROOT,
+        env=clean_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: find_checkpoints(staging))
+    os.killpg(launcher.pid, signal.SIGINT)
+    said = launcher.stdout.read()
+    launcher.wait(timeout=60)
+    assert "train: interrupted; RESUME=1 goes on after iteration" in said
+    assert "Traceback" not in said and not processes_of(staging)
+
+
 def test_a_killed_launcher_ends_its_workers(lora, tmp_path):
     staging = tmp_path / "adapters.training"
-    words = [ROOT / "bin/python", ".venv/bin/mlx.launch", "-n", 2, "--", *TRAIN]
+    words = [ROOT / "bin/python", "py/launch.py", "-n", 2, "--", *TRAIN]
     words += lora(staging, batch_size=4, iters=100000)
     with subprocess.Popen(
         list(map(str, words)),
