@@ -27,6 +27,9 @@ MISSING = "missing"
 
 def check_special_tokens(tokenizers: dict, path: Path) -> dict:
     """Are the format's tokens single, with the registered ids, and the range equal in both?"""
+    what = "special tokens of the training format"
+    if str(path) == "none":
+        return finding("tokenizer.special_tokens", "ok", what, "SPECIAL_TOKENS registers none")
     registered = read_special_tokens(path)
     tokens, (first, last) = registered["tokens"], registered["equal_ids"]
     wrong = []
@@ -42,7 +45,6 @@ def check_special_tokens(tokenizers: dict, path: Path) -> dict:
         if ours != theirs or ours is None:
             wrong.append(f"id {id} is {ours or MISSING} here, {theirs or MISSING} there")
     evidence = some(wrong) or f"{len(tokens)} tokens as registered, ids {first} to {last} equal"
-    what = "special tokens of the training format"
     return finding("tokenizer.special_tokens", "fail" if wrong else "ok", what, evidence, FIX)
 
 
