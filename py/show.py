@@ -26,8 +26,12 @@ def in_columns(head: str, text: str) -> str:
 
 
 def explain(error: ValidationError) -> str:
-    """The first thing that pydantic found wrong: "messages[1].content: Input should be ..."."""
-    problem = error.errors()[0]
+    """What pydantic found wrong: "messages[1].content: Input should be ..."."""
+    return some([explain_one(problem) for problem in error.errors()])
+
+
+def explain_one(problem: dict) -> str:
+    """One of pydantic's findings: its place, and what is wrong there."""
     where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem["loc"])
     text = problem["msg"].removeprefix("Value error, ").replace(" at line 1 column", " at column")
     if problem["type"].endswith(("literal_error", "_type")):
