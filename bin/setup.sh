@@ -29,7 +29,7 @@ venv_works() {
 
 pip() {
     if command -v uv >/dev/null; then
-        uv pip "$@" --python .venv/bin/python
+        UV_COMPILE_BYTECODE=1 uv pip "$@" --python .venv/bin/python
     else
         .venv/bin/python -m pip "$@" --retries 2
     fi >>"$log" 2>&1

@@ -19,8 +19,7 @@ from compare import compare, pair
 from curves import draw_curves
 from files import read_json, sha256_of, write_text
 from program import run
-from score import PASS_SCORE
-from stats import percent, points
+from stats import PASS_SCORE, percent, points
 from suite import read_baseline, read_result, read_suite, read_targets
 
 HERE = Path(__file__).resolve().parent

@@ -17,7 +17,6 @@ from mlx_lm.tool_parsers import json_tools, qwen3_coder
 
 from calls import called_names, invented
 
-PASS_SCORE = 0.5
 EXECUTE_CODE = "execute_code"
 PARSERS = {"qwen3_coder": qwen3_coder, "json_tools": json_tools}  # Qwen models write both formats
 TOOL_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)

@@ -5,6 +5,7 @@ from statistics import fmean
 
 import numpy as np
 
+PASS_SCORE = 0.5  # of one prompt
 BOOTSTRAP_SAMPLES = 10_000
 BOOTSTRAP_SEED = 40
 

@@ -32,26 +32,25 @@ def weights(asked):
     return [path for method, path in asked if path.endswith(".safetensors") and method == "GET"]
 
 
-def test_make_eval_with_models_of_a_hub(models, tiny_config, tmp_path, make):
+def test_make_takes_models_of_a_hub_and_asks_it_once(models, tiny_config, tmp_path, make):
     config, build = config_of(tiny_config, tmp_path), tmp_path / "build"
     cache = tmp_path / "my cache"  # an external disk's name, say
     with hub(models, cache) as (environment, asked):
         run = make("preflight", f"CONFIG={config}", **environment)
         assert run.returncode == 0, run.stdout + run.stderr
         assert weights(asked) == []  # not before preflight has passed
-        run = make("eval", f"CONFIG={config}", **environment)
+        run = make("quantize", f"CONFIG={config}", **environment)
         assert run.returncode == 0, run.stdout + run.stderr
         fetched = weights(asked)
         assert len(fetched) == 1 and fetched[0].startswith("org/base/resolve/")
         asked.clear()
         (models["org/base"] / "README.md").write_text("a new revision")
-        again = make("eval", f"CONFIG={config}", **environment)
+        again = make("quantize", f"CONFIG={config}", **environment)
         assert "Nothing to be done" in again.stdout and asked == []
         run = make("quantize", f"CONFIG={config}", "Q_BITS=4", **environment)
         assert run.returncode == 0 and asked == [], run.stderr
     revisions = json.loads((build / "models.json").read_text())
     assert set(revisions) == set(models) and all(len(sha) == 40 for sha in revisions.values())
-    assert json.loads((build / "manifest.json").read_text())["revisions"] == revisions
     assert f"revision={revisions['org/base']}" in (build / "made/train").read_text()
     facts = json.loads((build / "preflight.json").read_text())["facts"]["models"]
     assert facts["BASE_MODEL"] == {"model": "org/base", "revision": revisions["org/base"]}
