@@ -84,7 +84,7 @@ data/phase33b_suite.json: $(SCRIPT) | setup
 # prompt format. So tokenizers, chat template, tool parser, scorer, rows, arithmetic, disk and memory are checked
 # first, and a failure stops everything. Of the 30B reference only the tokenizer is fetched.
 preflight: $(BUILD)/preflight.ok ## is the run worth an evening?
-$(BUILD)/preflight.ok: $(ROWS) $(SUITE) $(TOOLS) $(filter-out none,$(SPECIAL_TOKENS) $(CHECKSUMS)) py/preflight.py \
+$(BUILD)/preflight.ok: $(ROWS) $(SUITE) $(wildcard $(TOOLS) $(SPECIAL_TOKENS) $(CHECKSUMS)) py/preflight.py \
 		$(wildcard py/checks/*.py $(BASE_MODEL)/*.json $(REFERENCE_MODEL)/*.json) $(call changed,preflight) \
 		| $(BUILD)/.phase40-build $(if $(EMBEDDED),$(BUILD)/base)
 	bin/python py/preflight.py --out $(BUILD)

@@ -13,6 +13,7 @@ UNKNOWN := $(filter-out CONFIG $(KEYS) $(OPTIONS),$(GIVEN))
 $(if $(UNKNOWN),$(error $(UNKNOWN): unknown key; phase40.env lists the keys there are))
 
 $(if $(filter-out 1,$(RESUME)),$(error RESUME=$(RESUME): expected 1))
+$(if $(B),$(if $(A),,$(error B=$(B): it is compared with A=; set both)))
 $(if $(filter-out cuda12 cuda13,$(MLX)),$(error MLX=$(MLX): expected cuda13 or cuda12, or nothing for a Mac or a CPU))
 
 quote = '$(subst ','\'',$(1))'

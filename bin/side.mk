@@ -6,7 +6,7 @@
 TO_MAKE = $(MAKE) -n --no-print-directory eval | sed -n -e 's/^bin\/done.sh \([^ ]*\).*/\1/p' \
 	-e 's/^bin\/python py\/preflight.py --out \(.*\)/\1\/preflight.ok/p'
 
-plan: | $(BUILD)/.phase40-build $(if $(EMBEDDED),$(BUILD)/base) ## what make eval would make, how long it took, how large it is
+plan: | setup $(if $(EMBEDDED),$(BUILD)/base) ## what make eval would make, how long it took, how large it is
 	@$(TO_MAKE) | .venv/bin/python py/plan.py
 
 STEPS = preflight base train quantize ladder eval eval_base compare
@@ -23,7 +23,7 @@ OUTPUTS = $(wildcard $(addprefix $(BUILD)/,base adapters adapters.training fused
 status: ## what there is, how large, and the scores
 	@$(if $(OUTPUTS),du -shL $(OUTPUTS),echo "$(BUILD): no model here")
 	@for file in $(wildcard $(BUILD)/adapters/training.json); do jq -r \
-		'"validation loss: base \(.base_val_loss), best \(.best_val_loss) after \(.best_iteration) iterations"' $$file; done
+		'"validation loss: base \(.base_val_loss * 1000 | round / 1000), best \(.best_val_loss * 1000 | round / 1000) after \(.best_iteration) iterations"' $$file; done
 	@for file in $(wildcard $(BUILD)/eval.json $(BUILD)/eval_base.json); do jq -r --arg file $$file \
 		'"\($$file): \(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%, \(.verdict)"' $$file; done
 	@[ ! -d $(BUILD)/adapters.training ] || echo "A training runs, or broke off; make train RESUME=1 goes on with it."
@@ -39,7 +39,7 @@ verify: ## read every file that the manifest names: what differs?
 # == Use: the model that came out
 
 chat: ## talk to the built model
-	@[ -d $(SERVED) ] || { echo "$(SERVED): no model here; make $(SERVED) makes it" >&2; exit 2; }
+	@[ -d $(SERVED) ] || { echo "$(SERVED): no model here; make $(SERVED) CONFIG=$(CONFIG) makes it" >&2; exit 2; }
 	@bin/python -m mlx_lm chat --model $(SERVED) --temp 0 --max-tokens 512 --system-prompt "$$(jq -r .system $(SUITE))"
 
 serve: $(SERVED) ## serve it over HTTP (EVAL_PORT, else 8080)

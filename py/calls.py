@@ -85,8 +85,8 @@ def leaves(node) -> bool:
 class _Follower:
     """Collects the calls of a program.
 
-    `names` has what each name stands for that the program has bound: the name of another function,
-    a function of the program as (its node, the names that it sees), or None for any other value.
+    `names` maps each name that the program has defined to its meaning. That is the name of another
+    function, or (node, names) of a function in the program, or None for any other value.
     """
 
     def __init__(self):

@@ -5,7 +5,8 @@ adapters.training/                the first run's adapter path, as mlx-lm fills 
     adapters.safetensors          the last weights that were saved
     metrics.jsonl                 all runs; iterations are counted from the first run's start
     training.json                 written when training has ended
-    resumed-0000100/              the adapter path of a run resumed at 100, whose 50 is 150
+    resumed-0000100/              the adapter path of a run that was resumed after iteration 100:
+                                  its file 0000050 is iteration 150 of the training
 """
 
 import math
@@ -36,7 +37,7 @@ def is_whole(file: Path) -> bool:
 
 
 def find_checkpoints(staging: Path) -> dict[int, Path]:
-    """Iterations -> the checkpoint saved after so many, over all runs; half ones are left out."""
+    """{iteration: checkpoint file} over all runs. A file that is not whole is left out."""
     found = {}
     for start, folder in run_folders(staging):
         for file in sorted(folder.glob("[0-9]*_adapters.safetensors")):
@@ -46,9 +47,9 @@ def find_checkpoints(staging: Path) -> dict[int, Path]:
 
 
 def trained_weights(staging: Path, ended: dict) -> dict[int, Path]:
-    """The checkpoints of a training that has ended, and its last weights if they are none.
+    """{iteration: file} of all checkpoints of a training that has ended; `ended` is training.json.
 
-    They are none when ITERS is no multiple of SAVE_EVERY. `ended` is training.json.
+    If ITERS is not a multiple of SAVE_EVERY, the last weights are in no checkpoint. They are added.
     """
     found = find_checkpoints(staging)
     last, iterations = run_folders(staging)[-1][1] / FINAL, ended["iterations"]

@@ -138,10 +138,9 @@ def split_thinking(text: str) -> tuple[str, str]:
 def read_answer(response: dict, tokenizer=None) -> dict:
     """{text, thinking, calls, finish_reason} of a chat completion.
 
-    With `tokenizer` the text is decoded from the token ids of the response: `content` lacks what
-    the server took for a tool call. Without, the calls that the server returned are written
-    behind it. Calls come from `tool_calls`, else from the text. Raises ServerError for a call that
-    the server lost.
+    With `tokenizer` the text is decoded from the token ids of the response, because `content` has
+    no tool calls. Without it, the server's tool calls are appended to `content`. Calls come from
+    `tool_calls`, or else from the text. Raises ServerError for a call that the server lost.
     """
     choice = response["choices"][0]
     message, finish_reason = choice["message"], choice["finish_reason"]

@@ -94,7 +94,7 @@ def question_of(prompt: dict, suite: dict, target: dict, args) -> str:
 
 
 def answer_question(server: Server, prompt: dict, question: str, target: dict, args) -> dict:
-    """What is kept of the answer to a question, which is that of `prompt`.
+    """Ask a question, which was made of `prompt`. Returns what answers.jsonl keeps of the answer.
 
     Raises RequestError when there is none, ServerError for one that must not be scored.
     """
@@ -245,8 +245,8 @@ def main() -> None:
             f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}), strict"
             f" {result['strict_overall']:.1%}, {result['seconds']:.0f} s"
         )
-    if "errors" in result:
-        raise Failed(f"{result['errors']} prompts have no answer; asked again, only they are asked")
+    if count := result.get("errors"):
+        raise Failed(f"{count} prompts have no answer; run it again, and only they are asked")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,12 @@ def judge(losses: dict) -> tuple[dict, list[str]]:
         share = f"fused keeps {kept['fused']:.1%} of its gain; is it fused with --dequantize?"
         raise Failed(f"the adapter has vanished: {share}")
     low = {step: share for step, share in kept.items() if share < KEPT}
-    return kept, [f"{step} keeps {share:.1%} of the adapter's gain" for step, share in low.items()]
+    return kept, [
+        f"{step} keeps {share:.1%} of the adapter's gain"
+        if share > 0
+        else f"{step} is worse than the untuned base"
+        for step, share in low.items()
+    ]
 
 
 def summarize(losses: dict, kept: dict, warnings: list[str]) -> str:

@@ -98,9 +98,9 @@ def main() -> int:
             print(f"{output}: not made: {why} ({log.name})", file=sys.stderr)
         return status
     seconds = round(time.monotonic() - started, 1)
-    entry = {"output": output.name, "seconds": seconds, "machine": platform.node()}
+    entry = {"output": output.name, "program": command[1], "seconds": seconds}
     with (folder / "logs/times.jsonl").open("a") as stream:
-        stream.write(json.dumps(entry) + "\n")
+        stream.write(json.dumps(entry | {"machine": platform.node()}) + "\n")
     return 0
 
 

@@ -55,9 +55,13 @@ def git_state() -> dict | None:
 
 
 def step_times(build: Path, machine: str = "") -> dict[str, float]:
-    """Output -> seconds that its command took when it last ran, on `machine` if one is named."""
-    entries = read_json_lines(build / "logs/times.jsonl")
-    return {e["output"]: e["seconds"] for e in entries if machine in ("", e["machine"])}
+    """Output -> seconds that its commands took when they last ran, on `machine` if one is named."""
+    seconds = {}
+    for entry in read_json_lines(build / "logs/times.jsonl"):
+        if machine in ("", entry["machine"]):
+            programs = seconds.setdefault(entry["output"], {})
+            programs[entry.get("program")] = entry["seconds"]
+    return {output: round(sum(programs.values()), 1) for output, programs in seconds.items()}
 
 
 def training_of(adapters: Path) -> dict:
@@ -135,7 +139,7 @@ def main() -> int:
     for line in found:
         print(f"  differs  {line}")
     if found:
-        print("Remove what has changed (rm -r) and ask for it: make quantize, say, makes it again.")
+        print("To make a changed output again, remove it and run its step, such as make quantize.")
         return 1
     print(f"{args.build}: all as {args.build}/manifest.json has it")
     return 0

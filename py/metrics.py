@@ -31,7 +31,7 @@ def sparkline(values: list[float]) -> str:
 class Metrics(TrainingCallback):
     """Writes each of mlx-lm's reports to metrics.jsonl, and stops a training that does not improve.
 
-    `folder` is the training's, None on a worker that writes nothing. `done` iterations came before
+    `folder` is where to write; a worker that writes nothing has None. `done` iterations came before
     this run, with the metrics `reported`. After args.patience validations in a row without a loss
     lower by args.min_delta, training ends; 0 never ends it. `options` are those of mlx_lm lora.
     """

@@ -62,7 +62,7 @@ def download(asked: str, key: str, revision: str | None, patterns: list[str]) ->
         return Path(snapshot_download(name, token=secret("HF_TOKEN") or None, **options))
     except Exception as error:  # the hub's client raises many kinds; each means the same here
         raise ValueError(
-            f"{asked}: neither a folder nor to be had from the hub ({reason(error)});"
+            f"{asked}: no such folder, and the hub does not give it ({reason(error)});"
             f" try again when that is mended, or name a folder: {key}=/path/to/model"
         ) from error
 

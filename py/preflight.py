@@ -1,7 +1,8 @@
-"""Find out in seconds whether a run would fail. Writes preflight.json, and preflight.ok if not.
+"""Find out in seconds whether a run would fail. preflight.ok is written only if no check fails.
 
 The checks are in checks/, one subject a file. Each gives findings {id, level: "fail" | "warn" |
-"ok", what, evidence, fix}, and some give facts, too. STRICT=1 makes a failure of a warning.
+"ok", what, evidence, fix}, and some give facts, too: preflight.json has both. With STRICT=1 a
+warning is a failure, unless there is nothing to do about it.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from served import tags
 from settings import add_config, load_settings, number
 from shapes import model_facts
 from show import in_columns
-from suite import read_suite, read_tools
+from suite import read_suite, read_targets, read_tools
 
 
 def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
@@ -62,9 +63,10 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
         return findings, facts, False
     ask("config.services", config.check_services, settings)
     ask("config.build", config.check_folder, settings)
-    ask("config.results", config.check_results, settings)
+    ask("config.results", config.check_baseline, settings)
+    targets = attempt("config.results", read_targets, Path(settings["TARGETS"]))
 
-    rows, trained, counts = {}, {}, {}  # `trained` has a row for each answer if EXPAND_TURNS=1
+    rows, expanded, counts = {}, {}, {}  # with EXPAND_TURNS=1 a row for each answer
     for split in ("train", "valid"):
         id, file = f"data.rows.{split}", Path(settings["DATA"]) / f"{split}.jsonl"
         if settings["CHECKSUMS"] != "none" and file.is_file():
@@ -72,9 +74,9 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
         counts[split] = config.declared(settings, f"{split.upper()}_ROWS")
         found = attempt(id, list, read_rows(file))
         if ask(id, data.check_count, settings, file, found):
-            rows[split], trained[split] = found, list(training_rows(settings, split))
-            counts[split] = facts[f"{split}_rows"] = len(trained[split])
-    train, valid, trained = rows.get("train"), rows.get("valid"), trained.get("train")
+            rows[split], expanded[split] = found, list(training_rows(settings, split))
+            counts[split] = facts[f"{split}_rows"] = len(expanded[split])
+    train, valid, trained = rows.get("train"), rows.get("valid"), expanded.get("train")
     suite = attempt("suite.schema", read_suite, Path(settings["SUITE"]))
     tools = attempt("tools.schema", read_tools, Path(settings["TOOLS"]))
     special = Path(settings["SPECIAL_TOKENS"])
@@ -94,6 +96,7 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     limit = number(settings, "MAX_SEQ_LENGTH")
     ask("template.render", check_splits, base, reference, trained, valid, limit)
     ask("suite.render", check_suite, base, suite)
+    ask("suite.categories", config.check_categories, suite, targets)
     ask("served.parser", check_parser, base, train)
     if facts.get("tool_calls"):
         parser = facts["tool_parser"] or "qwen3_coder"
@@ -143,7 +146,8 @@ def main() -> int:
     findings, facts, readable = run_checks(settings)
     if settings["STRICT"] == "1":
         for entry in findings:
-            entry["level"] = "fail" if entry["level"] == "warn" else entry["level"]
+            if entry["level"] == "warn" and entry["fix"]:
+                entry["level"] = "fail"
     report = {"schema": 1, "checks": findings, "facts": facts}
     write_json(args.out / "preflight.json", report)
     say(findings, time.perf_counter() - started)

@@ -33,6 +33,8 @@ class Row(BaseModel, strict=True, extra="forbid"):
 
 def parse_line(line: bytes) -> list[dict]:
     """The messages in one line of a file. Raises ValueError in a few words."""
+    if not line.strip():
+        raise ValueError("an empty line; remove it")
     if line.startswith(b"\xef\xbb\xbf"):
         raise ValueError("begins with a byte order mark; save the file as UTF-8 without one")
     if b"\r" in line:  # mlx-lm reads the file as text, where this ends a line
@@ -60,3 +62,11 @@ def read_rows(path: Path):
             yield f"{path.name}:{number}", messages
     if number == 0:
         raise ValueError(f"{path}: empty file")
+
+
+def assistant_texts(rows: list):
+    """Yield (place, text) of every assistant message."""
+    for place, messages in rows:
+        for message in messages:
+            if message["role"] == "assistant":
+                yield place, message["content"]

@@ -84,6 +84,8 @@ def experiment(tiny_model, tmp_path):
     (tmp_path / "tools.json").write_text(json.dumps({"tools": [{"name": t} for t in TOOLS]}))
     special = {"tokens": {"<|im_start|>": 1, "<|im_end|>": 2}, "equal_ids": [0, 2]}
     (tmp_path / "special.json").write_text(json.dumps(special))
+    targets = {"overall": 0.8, "categories": {"text_tools": 0.8}}
+    (tmp_path / "targets.json").write_text(json.dumps({"targets": targets}))
     configure(tmp_path)
     return tmp_path
 
@@ -93,6 +95,7 @@ def configure(folder, **changes):
     settings = {"BUILD": folder / "build", "DATA": folder / "data", "SUITE": folder / "suite.json"}
     settings |= {"BASE_MODEL": folder / "base", "REFERENCE_MODEL": folder / "reference"}
     settings |= {"SPECIAL_TOKENS": folder / "special.json", "TOOLS": folder / "tools.json"}
+    settings |= {"TARGETS": folder / "targets.json"}
     settings |= {"TRAIN_ROWS": 20, "VALID_ROWS": 4, "ITERS": 10, "BATCH_SIZE": 2, "EPOCHS": 1}
     settings |= {"STEPS_PER_EVAL": 5, "SAVE_EVERY": 5, "NUM_LAYERS": 2, "TRAINABLE": 0.016384}
     write_config(folder / "x.env", **(settings | changes))

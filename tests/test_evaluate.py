@@ -286,7 +286,7 @@ def test_a_prompt_without_an_answer_is_an_error_and_no_zero(running, tmp_path):
     with proxy(running, {0: "400", 1: "redirect"}) as (url, _):
         run = evaluate(tmp_path, "--url", url, "--concurrency", 1, ids=WITHOUT_CUT)
         assert run.returncode == 1
-        said = "evaluate: 2 prompts have no answer; asked again, only they are asked\n"
+        said = "evaluate: 2 prompts have no answer; run it again, and only they are asked\n"
         assert run.stderr == said
         assert (tmp_path / "eval.json").read_text() == "the last whole result"
         result = result_of(tmp_path, "eval.incomplete.json")

@@ -118,7 +118,7 @@ def test_another_wording_of_the_reference_is_shown_in_context(experiment, check)
 def test_a_loss_without_weights_is_a_warning_and_with_strict_a_failure(check):
     status, _, findings, _ = check(SAVE_EVERY=10)
     assert status == 0 and findings["plan.checkpoints"]["level"] == "warn"
-    assert "2 losses, 1 checkpoints" in findings["plan.checkpoints"]["evidence"]
+    assert "validated after every 5 and" in findings["plan.checkpoints"]["evidence"]
     status, error, findings, _ = check(SAVE_EVERY=10, STRICT=1)
     assert status == 1 and findings["plan.checkpoints"]["level"] == "fail"
     assert error == "preflight: failed checks: plan.checkpoints; see above\n"
@@ -127,7 +127,7 @@ def test_a_loss_without_weights_is_a_warning_and_with_strict_a_failure(check):
 def test_a_parser_that_loses_calls_is_replaced_by_the_one_that_loses_none(experiment, check):
     parser = {"tool_parser_type": "json_tools"}
     tokenizer_config(lambda config: config | parser, ("base", "reference"))(experiment)
-    status, _, findings, facts = check()
+    status, _, findings, facts = check(STRICT=1)  # nothing is to be done about this warning
     assert status == 0 and findings["served.parser"]["level"] == "warn"
     assert "keeps 0 of 20; qwen3_coder keeps all" in findings["served.parser"]["evidence"]
     assert facts["tool_parser_inferred"] == "json_tools"
@@ -169,7 +169,7 @@ def test_a_wrong_scorer_fails_the_instrument_check(check, monkeypatch):
 def test_a_model_that_is_not_here_is_named_and_the_rest_is_checked(check):
     status, _, findings, _ = check(REFERENCE_MODEL="org/nowhere")
     reference = findings["model.reference_model"]
-    assert status == 2 and reference["evidence"].startswith("org/nowhere: neither a folder nor")
+    assert status == 2 and reference["evidence"].startswith("org/nowhere: no such folder, and")
     assert findings["served.parser"]["level"] == findings["plan.epochs"]["level"] == "ok"
     assert "tokenizer.rows" not in findings
 
@@ -212,11 +212,23 @@ def test_strange_calls_in_training_are_a_warning(experiment, check):
         gold(2).replace("<tool_call>", "<toolcall>"),
         "Use execute_code for that.",
     ]
+    answers.append(CALL.format(tool="read_fil", n=4))
     train(experiment, [row(n, (answers + [gold(n)] * 20)[n]) for n in range(20)])
     evidence = check()[2]["data.calls"]["evidence"]
-    assert "calls of functions that are no tools: 1 of exec_code" in evidence
+    assert (
+        "functions that are not in TOOLS: train.jsonl:5 calls read_fil; 1 calls of exec_code"
+        in evidence
+    )
     assert "code that is not Python: train.jsonl:2" in evidence
     assert "text like a call that is none: train.jsonl:3; train.jsonl:4" in evidence
+
+
+def test_a_category_that_targets_or_suite_lacks_is_a_warning(experiment, check):
+    targets = {"overall": 0.8, "categories": {"text_tool": 0.8}}
+    (experiment / "targets.json").write_text(json.dumps({"targets": targets}))
+    found = check()[2]["suite.categories"]
+    assert found["level"] == "warn"
+    assert found["evidence"] == "no prompt of text_tool; no target for text_tools"
 
 
 def test_another_experiments_folder_is_refused(experiment, check):

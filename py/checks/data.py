@@ -8,11 +8,12 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from calls import is_python
+from calls import invented, is_python
 from checks import finding
-from checks.parser import answers, count_calls, tools_called
+from checks.parser import count_calls, tools_called
 from checks.settings import check_batch, declared
 from files import sha256_of
+from rows import assistant_texts
 from score import EXECUTE_CODE, calls_in_text, code_of
 from show import some
 
@@ -58,7 +59,7 @@ def check_count(settings: dict, file: Path, rows: list) -> list[dict]:
 
 def check_tools(rows: list, suite: dict, tools: set[str]) -> list[dict]:
     """Does training call every tool that the suite asks for, and every one its prompt names?"""
-    calls = Counter(tool for _, text in answers(rows) for tool in tools_called(text))
+    calls = Counter(tool for _, text in assistant_texts(rows) for tool in tools_called(text))
     asked = {prompt["expected_tool"] for prompt in suite["prompts"]}
     for prompt in suite["prompts"]:
         if prompt["multi"]:
@@ -92,17 +93,20 @@ def check_named_tools(calls: Counter, system: str, tools: set[str]) -> dict:
 
 def check_calls(rows: list, tools: set[str]) -> list[dict]:
     """Are the calls that training teaches calls that could work?"""
-    names, broken, unmarked = Counter(), [], []
-    for place, text in answers(rows):
+    names, strange, broken, unmarked = Counter(), [], [], []
+    for place, text in assistant_texts(rows):
         calls = calls_in_text(text)
         names.update(call["name"] for call in calls)
+        unknown = [name for code in code_of(calls) for name in invented(code, tools)]
+        strange += [f"{place} calls {name}" for name in unknown]
         if not all(is_python(code) for code in code_of(calls)):
             broken.append(place)
         if not calls and CALL_WORDS.search(text):
             unmarked.append(place)
-    strange = [f"{count} of {n}" for n, count in names.items() if n not in {*tools, EXECUTE_CODE}]
+    known = {*tools, EXECUTE_CODE}
+    strange += [f"{count} calls of {name}" for name, count in names.items() if name not in known]
     problems = {
-        "calls of functions that are no tools": strange,
+        "functions that are not in TOOLS": strange,
         "code that is not Python": broken,
         "text like a call that is none": unmarked,
     }
@@ -167,7 +171,7 @@ def check_masked_calls(
     `train`, and have its place. `tags` stand around a call.
     """
     written, in_loss = Counter(), Counter()  # place -> number of calls
-    for place, text in answers(train):
+    for place, text in assistant_texts(train):
         written[place] += count_calls(text, tags)
     for place, messages in trained:
         in_loss[place] += count_calls(messages[-1]["content"], tags)

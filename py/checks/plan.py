@@ -55,8 +55,8 @@ def check_checkpoints(settings: dict) -> dict:
     keys = ("ITERS", "STEPS_PER_EVAL", "SAVE_EVERY")
     iters, every, save = (number(settings, key) for key in keys)
     evidence = (
-        f"validates every {every} iterations, saves every {save}:"
-        f" {iters // every} losses, {iters // save} checkpoints"
+        f"{iters} iterations, validated after every {every} and after the last,"
+        f" saved after every {save} and after the last"
     )
     level, both = "ok" if every == save <= iters else "warn", min(every, iters)
     fix = f"set STEPS_PER_EVAL={both} SAVE_EVERY={both}, so that every loss has its weights"

@@ -93,9 +93,10 @@ def render_reference(reference, messages: list[dict]) -> str:
 
 
 def problems_of_row(base, messages: list[dict], text: str, ids: list[int], prompt: list[int]):
-    """Yield (id of the finding, evidence): would a model that has learned this row give its answer?
+    """Yield (id of a finding, evidence) for each problem of a row.
 
-    Asked by evaluation, it would go on from `prompt` to the first end token.
+    Evaluation sends `prompt`, and the model writes up to the first end token. If it has learned the
+    row, that must be the row's answer.
     """
     for message in messages[:-1]:
         content = message["content"].strip()
@@ -136,7 +137,7 @@ def row_findings(problems: dict, count: int, base) -> list[dict]:
         "template.wording": (
             "training rows become the same text with both chat templates",
             "are worded differently",
-            "nothing to do for two models of one family: scores can be compared, prompts cannot",
+            "",  # nothing is to be done: scores can be compared
         ),
         "template.prefix": (
             "training rows begin with evaluation's prompt, with enable_thinking=false",

@@ -1,11 +1,13 @@
 """Can the steps use every setting? A wrong one may stop a step hours later, so this comes first."""
 
 import importlib.util
+import math
 from pathlib import Path
 
 from checks import finding
 from settings import number
-from suite import read_baseline, read_targets
+from show import some
+from suite import read_baseline
 
 CHOICES = {
     "Q_BITS": ("2", "3", "4", "5", "6", "8"),  # what mlx can quantize to
@@ -18,7 +20,7 @@ SWITCHES = "GRAD_CHECKPOINT KEEP_CHECKPOINTS EXPAND_TURNS EVAL_EXACT LOW_MEMORY 
 CHOICES |= dict.fromkeys(SWITCHES.split(), ("0", "1"))
 # Each of these is compared with what preflight counts; auto compares nothing.
 AUTO = ("TRAIN_ROWS", "VALID_ROWS", "EPOCHS", "COVERAGE", "TRAINABLE")
-MANY = 10**9
+MANY = math.inf
 ABOVE_0 = 1e-12
 # (keys, type, least value, greatest value)
 RANGES = (
@@ -58,8 +60,10 @@ def check_settings(settings: dict) -> list[dict]:
             raise ValueError(f"{key}={settings[key]}: expected one of {', '.join(choices)}")
     for keys, kind, low, high in RANGES:
         for key in keys.split():
-            auto = key in AUTO and settings[key] == "auto"
-            if not auto and not low <= number(settings, key, kind) <= high:
+            if key in AUTO and settings[key] == "auto":
+                continue
+            value = number(settings, key, kind)
+            if not low <= value <= high or math.isinf(value):
                 raise ValueError(f"{key}={settings[key]}: expected {limits(low, high)}")
     if number(settings, "VAL_BATCHES") == 0:
         raise ValueError("VAL_BATCHES=0: expected -1 for all of the set, or 1 and more")
@@ -100,12 +104,22 @@ def check_layers(settings: dict, layers: int) -> list[dict]:
     return []
 
 
-def check_results(settings: dict) -> list[dict]:
-    """No findings. Raises ValueError if the comparison cannot read TARGETS or BASELINE."""
-    read_targets(Path(settings["TARGETS"]))
+def check_baseline(settings: dict) -> list[dict]:
+    """No findings. Raises ValueError if the comparison cannot read BASELINE."""
     if settings["BASELINE"] != "base":
         read_baseline(Path(settings["BASELINE"]))
     return []
+
+
+def check_categories(suite: dict, targets: dict) -> list[dict]:
+    """Have the suite's prompts the categories that TARGETS registers?"""
+    asked, registered = {p["category"] for p in suite["prompts"]}, set(targets["categories"])
+    problems = [f"no prompt of {name}" for name in sorted(registered - asked)]
+    problems += [f"no target for {name}" for name in sorted(asked - registered)]
+    evidence = some(problems) or f"{len(asked)} categories, each with a target"
+    what = "categories of SUITE and of TARGETS"
+    fix = "the verdict is incomplete if a target has no prompt: give both the same categories"
+    return [finding("suite.categories", "warn" if problems else "ok", what, evidence, fix)]
 
 
 def check_folder(settings: dict) -> list[dict]:
