@@ -1,5 +1,6 @@
 """A step has live bars in a terminal, a plain log, and its build folder to itself."""
 
+import json
 import os
 import pty
 import signal
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from conftest import ROOT, clean_environment, wait_for
+from manifest import step_times
 
 LOGGED = [sys.executable, str(ROOT / "py/logged.py")]
 
@@ -110,3 +112,14 @@ def test_a_step_without_output_keeps_the_old_output(tmp_path):
     assert refused.returncode == 1 and "q5: not made" in refused.stderr
     assert (tmp_path / "q5").exists()
     assert (tmp_path / "made/quantize").read_text() == "Q_BITS=5\n"
+
+
+def test_a_step_of_two_programs_took_the_time_of_both(tmp_path):
+    for _ in range(2):  # the last run counts
+        logged(tmp_path / "adapters", "pass")
+    words = [*LOGGED, tmp_path / "adapters", sys.executable, "-V"]
+    subprocess.run(words, env=clean_environment(), check=True)
+    lines = (tmp_path / "logs/times.jsonl").read_text().splitlines()
+    seconds = [json.loads(line)["seconds"] for line in lines]
+    assert len(seconds) == 3
+    assert step_times(tmp_path) == {"adapters": pytest.approx(seconds[1] + seconds[2], abs=0.11)}
