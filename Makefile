@@ -43,7 +43,7 @@ ladder    = LADDER_ROWS=$(LADDER_ROWS) $(quantize)
 eval      = $(foreach key,EXPERIMENT SUITE TARGETS TOOLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY EVAL_EXACT \
 	EVAL_URL EVAL_MODEL,$(key)=$($(key)))
 eval_base = $(foreach key,BASE_MODEL SUITE TARGETS TOOLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY,$(key)=$($(key)))
-compare   = BASELINE=$(BASELINE) TARGETS=$(TARGETS)
+compare   = BASELINE=$(BASELINE) TARGETS=$(TARGETS) MARGIN=$(MARGIN)
 
 # A step writes to $@.tmp. bin/done.sh moves that into place, so what has its final name is whole. It removes the
 # saved line first and writes the new one last. After a kill anywhere, the next make goes on with that step.

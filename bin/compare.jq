@@ -26,6 +26,7 @@ def pad(width): . + "                    " | .[0:width];
   (if $compared.n == 0 then empty
    else "Difference to \($base.experiment), prompt by prompt: \($compared.difference | points) points,"
      + "\n95% interval \($compared.ci95[0] | points) to \($compared.ci95[1] | points) (\($compared.n) prompts)." end),
+  $compared.conclusions[],
   (if $compared.conditions == "" then empty else $compared.conditions end),
   (if $compared.new == [] then empty else "Only in this build: \($compared.new | join(", "))." end),
   (if $list == "" or $compared.n == 0 then empty

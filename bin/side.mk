@@ -86,8 +86,8 @@ lock: .venv/dev.installed ## write the locks anew from py/*.in
 test-faults: setup ## kill twenty builds at random moments, finish each, compare
 	bin/python tests/faults.py
 
-bench-blas bench-preflight bench-make bench-train bench-evaluate: setup ## measure one part (tests/bench_*.py)
+bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals: setup ## measure one part (tests/bench_*.py)
 	@bin/python tests/$(subst -,_,$@).py $(CONFIG)
 
 .PHONY: plan why status gate verify chat serve adopt sweep test lint lock test-faults \
-	bench-blas bench-preflight bench-make bench-train bench-evaluate
+	bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals

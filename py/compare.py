@@ -11,8 +11,10 @@ import argparse
 import json
 from pathlib import Path
 
+from conclusions import conclude
 from program import run
-from stats import judge, mean, score_interval
+from settings import load_settings, number
+from stats import PASS_SCORE, interval, judge, mean
 from suite import read_baseline, read_result, read_targets
 
 
@@ -73,7 +75,11 @@ def pair(baseline: dict, result: dict) -> tuple[list[tuple[dict, dict]], list[st
 
 
 def difference(baseline: dict, result: dict) -> dict:
-    """{n, difference, ci95, changed: [{id, before, after}], unpaired: why n is 0, new: [id]}."""
+    """The two, prompt by prompt: how many, the mean difference, and which prompts changed.
+
+    `flipped` is the share of prompts that one passes and the other fails. `unpaired` says why there
+    is no pair. `new` has the ids of prompts that only the result has.
+    """
     pairs, new = pair(baseline, result)
     scores = [(after["id"], before["score"], after["score"]) for before, after in pairs]
     scores = [entry for entry in scores if None not in entry]
@@ -83,10 +89,12 @@ def difference(baseline: dict, result: dict) -> dict:
     elif baseline.get("prompts") and not pairs:
         unpaired = "the two have no prompt in common"
     gains = [after - before for _, before, after in scores]
+    flips = [(before >= PASS_SCORE) != (after >= PASS_SCORE) for _, before, after in scores]
     return {
         "n": len(gains),
+        "flipped": mean(flips),
         "difference": mean(gains),
-        "ci95": score_interval(gains, lowest=-1),
+        "ci95": interval(gains, lowest=-1),
         "changed": [
             {"id": id, "before": before, "after": after}
             for id, before, after in scores
@@ -119,11 +127,13 @@ def describe_differences(baseline: dict, result: dict) -> str:
     return " ".join(f"{head}: {', '.join(names)}." for head, names in said.items() if names)
 
 
-def compare(baseline: dict, result: dict, targets: dict) -> dict:
-    """What compare.jq and the report show of the two."""
+def compare(baseline: dict, result: dict, targets: dict, margin: float) -> dict:
+    """What compare.jq and the report show of the two. `margin` is MARGIN."""
+    compared = difference(baseline, result)
     return {
         "rows": category_rows(result, baseline, targets),
-        **difference(baseline, result),
+        **compared,
+        "conclusions": conclude(result, baseline, compared, targets["overall"], margin),
         "conditions": describe_differences(baseline, result),
         # q5-float32 has answered in place of q5, as on every CPU
         "float32": str(result["model"].get("served_id")).endswith("/q5-float32"),
@@ -137,7 +147,8 @@ def main() -> None:
     parser.add_argument("targets", type=Path, help="JSON with 'targets'")
     args = parser.parse_args()
     baseline, result = read_baseline(args.baseline), read_result(args.result)
-    print(json.dumps(compare(baseline, result, read_targets(args.targets))))
+    margin = number(load_settings(), "MARGIN", float)
+    print(json.dumps(compare(baseline, result, read_targets(args.targets), margin)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from compare import compare, pair
 from curves import draw_curves
 from files import read_json, sha256_of, write_text
 from program import run
+from settings import load_settings, number
 from stats import PASS_SCORE, percent, points
 from suite import read_baseline, read_result, read_suite, read_targets
 
@@ -122,7 +123,8 @@ def gather(args: argparse.Namespace) -> dict:
     unchanged = args.suite.is_file() and sha256_of(args.suite) == result["suite"]["sha256"]
     suite = read_suite(args.suite) if unchanged else None
     ours = result["server"]["kind"] != "openai"  # else the model was not trained here
-    compared = compare(baseline, result, read_targets(args.targets))
+    margin = number(load_settings(), "MARGIN", float)
+    compared = compare(baseline, result, read_targets(args.targets), margin)
     return {
         "result": result,
         "baseline": baseline,

@@ -1,13 +1,12 @@
-"""Means of scores, their 95% intervals, the verdict, and how a score is written."""
+"""Means of scores, their 95% intervals, the verdict, and what can be concluded from so many."""
 
 import math
 from statistics import fmean
 
-import numpy as np
-
 PASS_SCORE = 0.5  # of one prompt
-BOOTSTRAP_SAMPLES = 10_000
-BOOTSTRAP_SEED = 40
+Z95 = 1.96  # standard errors on each side of a 95% interval
+POWER80 = 0.8416  # standard errors more, so that 80 of 100 experiments find a difference
+FLIPPED = 0.15  # share of prompts that two models answer differently, until it is measured
 
 
 def percent(share: float | None) -> str:
@@ -28,28 +27,52 @@ def mean(values: list[float]) -> float | None:
     return round(fmean(values), 4) if values else None
 
 
-def bootstrap_interval(values: list[float]) -> list[float]:
-    """95% percentile bootstrap interval of the mean of `values`, with a fixed seed."""
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    array = np.array(values)
-    means = [rng.choice(array, len(array)).mean() for _ in range(BOOTSTRAP_SAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return [round(float(low), 4), round(float(high), 4)]
-
-
-def score_interval(scores: list[float], lowest: float = 0) -> list[float] | None:
-    """95% interval of the mean of scores from `lowest` to 1; None without scores.
-
-    If all scores are equal, a bootstrap sees no spread and would call 0 of 27 certain. Then the
-    interval is the exact (Clopper-Pearson) bound on the share of prompts with another score.
-    """
-    if not scores:
+def interval(values: list[float], lowest: float = 0) -> list[float] | None:
+    """95% interval of the mean of scores; with `lowest` -1 of differences. None without values."""
+    if not values:
         return None
-    if len(set(scores)) > 1:
-        return bootstrap_interval(scores)
-    score, otherwise = scores[0], 1 - 0.025 ** (1 / len(scores))
-    low, high = score + (lowest - score) * otherwise, score + (1 - score) * otherwise
-    return [round(low, 4), round(high, 4)]
+    squares = fmean(value**2 for value in values)
+    return [round(end, 4) for end in interval_of(len(values), fmean(values), squares, lowest)]
+
+
+def interval_of(n: int, mean: float, squares: float, lowest: float = 0) -> tuple[float, float]:
+    """The same for n values with this mean and this mean of their squares.
+
+    It is the normal interval of these values and a few more, as many at `lowest` as at 1. For
+    scores of 0 and 1 that is the interval of Agresti and Coull (1998). At 27 prompts it holds the
+    truth in 94% of experiments or more. A bootstrap's does in 75 to 94% (make bench-intervals).
+    """
+    more = Z95**2 / 2 if lowest == 0 else 1
+    count = n + 2 * more
+    center = (n * mean + more * (lowest + 1)) / count
+    variance = (n * squares + more * (lowest**2 + 1)) / count - center**2
+    half = Z95 * math.sqrt(variance / count)
+    return max(lowest, center - half), min(1, center + half)
+
+
+def smallest_difference(prompts: int, flipped: float = FLIPPED) -> float:
+    """The smallest difference of two scores that so many paired prompts can show, with 80% power.
+
+    `flipped` is the share of prompts that the two answer differently (Miller, arXiv 2411.00640).
+    """
+    return round((Z95 + POWER80) * math.sqrt(flipped / prompts), 4)
+
+
+def certainty(ci95: list[float] | None, target: float) -> str:
+    """Does the interval of the score exclude the target?"""
+    if ci95 and not ci95[0] <= target <= ci95[1]:
+        return "clear"
+    return "too close to call"
+
+
+def prompts_needed(scores: list[float], target: float) -> int | None:
+    """How many prompts that score like these would exclude the target; None for over 100,000."""
+    average, squares = fmean(scores), fmean(score**2 for score in scores)
+    for n in range(len(scores), 100_000):
+        low, high = interval_of(n, average, squares)
+        if not low <= target <= high:
+            return n
+    return None
 
 
 def judge(score: float | None, target: float | None) -> str:
@@ -97,8 +120,10 @@ def summarize(prompts: list[dict], targets: dict) -> dict:
         "categories": categories,
         "overall": overall["score"],
         "strict_overall": overall["strict_score"],
-        "ci95": score_interval(scores),
+        "ci95": interval(scores),
         "verdict": verdict(categories, overall["score"], errors, targets),
+        "certainty": certainty(interval(scores), targets["overall"]),
+        "smallest_difference": smallest_difference(len(prompts)),
         "invented_calls": sum(len(prompt["invented"]) for prompt in prompts),
     }
     if errors:

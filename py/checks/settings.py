@@ -37,6 +37,7 @@ RANGES = (
     ("EVAL_TIMEOUT", float, 0.001, 10**6),
     ("MIN_DELTA", float, 0, MANY),
     ("LORA_DROPOUT", float, 0, 0.999),
+    ("MARGIN", float, 0, 1),
     ("EVAL_TEMPERATURE", float, 0, 100),
 )
 
