@@ -105,7 +105,7 @@ def test_eval_json_follows_the_contract(built):
     result = json.loads((build / "eval.json").read_text())
     assert " ".join(result) == (
         "schema experiment model suite settings server prompts categories overall strict_overall"
-        " ci95 verdict invented_calls seconds"
+        " ci95 verdict certainty smallest_difference invented_calls seconds"
     )
     suite = build.parent / "suite.json"
     assert result["suite"]["sha256"] == hashlib.sha256(suite.read_bytes()).hexdigest()
@@ -188,7 +188,7 @@ def test_any_two_results_can_be_set_side_by_side(built, make, tmp_path):
 
     run = compare(f"A={build}/eval.json", f"B={tmp_path}/an old/a=1.json", f"BUILD={tmp_path}/b")
     assert run.returncode == 0, run.stderr
-    assert "prompt by prompt: +25 points,\n95% interval 0 to +75 (4" in run.stdout
+    assert "prompt by prompt: +25 points,\n95% interval " in run.stdout and "(4 prompts)" in run.stdout
     assert "- text-02: 0 -> 1" in run.stdout
     assert not (tmp_path / "b").exists()  # two files are read, no build folder
     assert "No prompt's score changed." in compare(f"A={build}/eval.json").stdout
