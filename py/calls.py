@@ -9,6 +9,7 @@ followed one after the other, and the body of a loop once.
 import ast
 import builtins
 import contextlib
+import functools
 import warnings
 
 MOST_FOLLOWED = 1000  # calls of the program's own functions, so that the time is bounded
@@ -17,6 +18,7 @@ OWN_NAMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorE
 RUN_FIRST = ("generators", "iter", "key", "value")  # fields that run before others of their node
 
 
+@functools.lru_cache(maxsize=10_000)  # preflight asks about the same programs several times
 def called(code: str) -> list[tuple[str, list[ast.expr], dict]]:
     """Each call as (name, positional arguments, {keyword: argument}), in the order they would run.
 
@@ -35,13 +37,15 @@ def called_names(code: str) -> list[str]:
 
 
 def invented(code: str, tools: set[str]) -> list[str]:
-    """The names that a program calls and that are no tool, not Python's and nowhere defined."""
-    known = {*tools, *dir(builtins)}
-    for node in ast.walk(parse(code) or ast.Module([], [])):
-        known.add(getattr(node, "name", None))  # of a function, a class or an import
+    """The names that a program calls, but that are no tool, not Python's and nowhere defined."""
+    names = [name for name in dict.fromkeys(called_names(code)) if name not in tools]
+    unknown = [name for name in names if not hasattr(builtins, name)]
+    defined = set()
+    for node in ast.walk(parse(code)) if unknown else ():
+        defined.add(getattr(node, "name", None))  # of a function, a class or an import
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            known.add(node.id)
-    return [name for name in dict.fromkeys(called_names(code)) if name not in known]
+            defined.add(node.id)
+    return [name for name in unknown if name not in defined]
 
 
 def is_python(code: str) -> bool:
