@@ -22,9 +22,13 @@ def turns(messages: list[dict]):
 
 
 def training_rows(settings: dict, split: str):
-    """Yield (path:line, messages) of the rows that are trained on, expanded where asked for."""
-    path = Path(settings["DATA"]) / f"{split}.jsonl"
-    for place, messages in read_rows(path):
+    """The rows that are trained on, as (path:line, messages): with EXPAND_TURNS=1 one an answer."""
+    return expand(settings, read_rows(Path(settings["DATA"]) / f"{split}.jsonl"))
+
+
+def expand(settings: dict, rows):
+    """Yield the same of rows that are read already."""
+    for place, messages in rows:
         for row in turns(messages) if settings["EXPAND_TURNS"] == "1" else [messages]:
             yield place, row
 

@@ -19,7 +19,7 @@ from checks import settings as config
 from checks.parser import check_instrument, check_parser
 from checks.rows import check_splits, check_suite
 from checks.tokenizer import check_tokenizer
-from expand_turns import training_rows
+from expand_turns import expand
 from files import read_json, write_json
 from models import KEYS, TOKENIZER_FILES, find_model, revisions
 from program import describe, run
@@ -74,7 +74,7 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
         counts[split] = config.declared(settings, f"{split.upper()}_ROWS")
         found = attempt(id, list, read_rows(file))
         if ask(id, data.check_count, settings, file, found):
-            rows[split], expanded[split] = found, list(training_rows(settings, split))
+            rows[split], expanded[split] = found, list(expand(settings, found))
             counts[split] = facts[f"{split}_rows"] = len(expanded[split])
     train, valid, trained = rows.get("train"), rows.get("valid"), expanded.get("train")
     suite = attempt("suite.schema", read_suite, Path(settings["SUITE"]))

@@ -115,14 +115,14 @@ def summarize(prompts: list[dict], targets: dict) -> dict:
         categories[name] = {"n": len(members), **means(members)}
     overall = means(prompts)
     scores = [prompt["score"] for prompt in prompts if prompt["score"] is not None]
-    errors = len(prompts) - len(scores)
+    errors, ci95 = len(prompts) - len(scores), interval(scores)
     totals = {
         "categories": categories,
         "overall": overall["score"],
         "strict_overall": overall["strict_score"],
-        "ci95": interval(scores),
+        "ci95": ci95,
         "verdict": verdict(categories, overall["score"], errors, targets),
-        "certainty": certainty(interval(scores), targets["overall"]),
+        "certainty": certainty(ci95, targets["overall"]),
         "smallest_difference": smallest_difference(len(prompts)),
         "invented_calls": sum(len(prompt["invented"]) for prompt in prompts),
     }

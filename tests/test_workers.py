@@ -118,20 +118,18 @@ def processes_of(folder: Path) -> list[str]:
     return [line for line in listed.splitlines() if str(folder) in line]
 
 
-def test_ctrl_c_ends_all_workers_and_says_how_to_go_on(lora, tmp_path):
-    staging = tmp_path / "adapters.training"
+def start_launcher(lora, staging: Path, **pipes) -> subprocess.Popen:
+    """Two workers under mlx.launch, with more iterations than a test waits for."""
     words = [ROOT / "bin/python", "py/launch.py", "-n", 2, "--", *TRAIN]
     words += lora(staging, batch_size=4, iters=100000)
-    launcher = subprocess.Popen(
-        list(map(str, words)),
-        cwd=ROOT,
-        env=clean_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    options = {"cwd": ROOT, "env": clean_environment(), "stdin": subprocess.PIPE}
+    return subprocess.Popen(list(map(str, words)), **options, **pipes)
+
+
+def test_ctrl_c_ends_all_workers_and_says_how_to_go_on(lora, tmp_path):
+    staging = tmp_path / "adapters.training"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    launcher = start_launcher(lora, staging, **pipes, start_new_session=True)
     wait_for(lambda: find_checkpoints(staging))
     os.killpg(launcher.pid, signal.SIGINT)
     said = launcher.stdout.read()
@@ -142,16 +140,8 @@ def test_ctrl_c_ends_all_workers_and_says_how_to_go_on(lora, tmp_path):
 
 def test_a_killed_launcher_ends_its_workers(lora, tmp_path):
     staging = tmp_path / "adapters.training"
-    words = [ROOT / "bin/python", "py/launch.py", "-n", 2, "--", *TRAIN]
-    words += lora(staging, batch_size=4, iters=100000)
-    with subprocess.Popen(
-        list(map(str, words)),
-        cwd=ROOT,
-        env=clean_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as launcher:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with start_launcher(lora, staging, **quiet) as launcher:
         wait_for(lambda: read_metrics(staging))
         launcher.kill()
     wait_for(lambda: not processes_of(staging))
