@@ -84,7 +84,10 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     for key in KEYS:
         id = f"model.{key.lower()}"
         folders[key] = attempt(id, find_model, settings, key, TOKENIZER_FILES)
-        tokenizers[key] = attempt(id, open_tokenizer, folders[key], key == "BASE_MODEL")
+        if tokenizers and folders[key] == folders["BASE_MODEL"]:  # the base is its own reference
+            tokenizers[key] = tokenizers["BASE_MODEL"]
+        else:
+            tokenizers[key] = attempt(id, open_tokenizer, folders[key], key == "BASE_MODEL")
     base, reference = tokenizers.values()
     noted = revisions(settings)
     facts["models"] = {
