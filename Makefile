@@ -40,9 +40,10 @@ train     = $(foreach key,BASE_MODEL EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE 
 	$(filter $(BASE_MODEL)==% mlx==% mlx-lm==%,$(shell cat py/requirements.lock py/requirements-embedded.lock))
 quantize  = Q_BITS=$(Q_BITS) Q_GROUP_SIZE=$(Q_GROUP_SIZE)
 ladder    = LADDER_ROWS=$(LADDER_ROWS) $(quantize)
-eval      = $(foreach key,EXPERIMENT SUITE TARGETS TOOLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY EVAL_EXACT \
-	EVAL_URL EVAL_MODEL,$(key)=$($(key)))
-eval_base = $(foreach key,BASE_MODEL SUITE TARGETS TOOLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY,$(key)=$($(key)))
+asked     = $(foreach key,SUITE TARGETS TOOLS VALID_CALLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY \
+	EVAL_EXACT,$(key)=$($(key)))
+eval      = $(asked) $(foreach key,EXPERIMENT EVAL_URL EVAL_MODEL,$(key)=$($(key)))
+eval_base = $(asked) BASE_MODEL=$(BASE_MODEL)
 compare   = BASELINE=$(BASELINE) TARGETS=$(TARGETS) MARGIN=$(MARGIN)
 
 # A step writes to $@.tmp. bin/done.sh moves that into place, so what has its final name is whole. It removes the
@@ -183,27 +184,31 @@ $(BUILD)/ladder.json: $(BUILD)/adapters $(call changed,ladder) \
 # that may be the untuned base. If a prompt has another number of tokens there than in training, or the server
 # drops a call, the run stops. What a model has answered once is kept in answers.jsonl, and not asked again. With
 # EVAL_URL a server that is already running is asked, and no model is built.
-EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) --tools $(TOOLS) \
-	--answers $(BUILD)/answers.jsonl --temperature $(EVAL_TEMPERATURE) --seed $(EVAL_SEED) \
-	--max-tokens $(EVAL_MAX_TOKENS) --concurrency $(EVAL_CONCURRENCY) --timeout $(EVAL_TIMEOUT) --port $(EVAL_PORT)
+EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) --tools $(TOOLS) --temperature $(EVAL_TEMPERATURE) \
+	--seed $(EVAL_SEED) --max-tokens $(EVAL_MAX_TOKENS) --concurrency $(EVAL_CONCURRENCY) --timeout $(EVAL_TIMEOUT) \
+	--port $(EVAL_PORT)
+# The validation rows that hold a call are asked too: does the model make the same call?
+ASK_ROWS = $(if $(filter-out -1,$(VALID_CALLS)),--data $(DATA) --valid-calls $(VALID_CALLS))
 ASKED = $(if $(filter none,$(EVAL_URL)),--model $(BUILD)/q5 --serve $(SERVED),\
 	--url $(EVAL_URL) $(if $(filter-out none,$(EVAL_MODEL)),--served-model $(EVAL_MODEL)))
 
+SCORER = py/evaluate.py py/score.py py/calls.py py/validation.py
 eval: $(BUILD)/report.html ## run the whole experiment, from data to report
 demo: ## the same on this machine, on an embedded 135M model
 	@$(MAKE) --no-print-directory eval CONFIG=demo.env
 
 $(BUILD)/eval.json: $(if $(filter none,$(EVAL_URL)),$(BUILD)/q5 $(SERVED)) $(SUITE) $(TARGETS) $(TOOLS) \
-		py/evaluate.py py/score.py py/calls.py $(call changed,eval) | $(LADDER) $(BUILD)/.phase40-build
-	$(EVALUATE) --experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@.tmp
+		$(if $(ASK_ROWS),$(ROWS)) $(SCORER) $(call changed,eval) | $(LADDER) $(BUILD)/.phase40-build
+	$(EVALUATE) $(ASK_ROWS) --experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@.tmp
 	@$(if $(filter none,$(EVAL_URL)),.venv/bin/python py/publish.py --model $(BUILD)/q5 --result $@.tmp)
 	@bin/done.sh $@ eval '$(eval)'
 
 # The untuned base, asked the same way: what the training was worth. BASELINE=base compares with it.
 eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
-$(BUILD)/eval_base.json: $(SUITE) $(TARGETS) $(TOOLS) py/evaluate.py py/score.py py/calls.py \
+$(BUILD)/eval_base.json: $(SUITE) $(TARGETS) $(TOOLS) $(if $(ASK_ROWS),$(ROWS)) $(SCORER) \
 		$(wildcard $(BASE_MODEL)/*.safetensors) $(call changed,eval_base) | $(BUILD)/base
-	$(EVALUATE) --experiment base --model $(BUILD)/base --server-log $(BUILD)/logs/server_base.log --out $@.tmp
+	$(EVALUATE) $(ASK_ROWS) --experiment base --model $(BUILD)/base --work $(BUILD)/judged/base \
+		--server-log $(BUILD)/logs/server_base.log --out $@.tmp
 	@bin/done.sh $@ eval_base '$(eval_base)'
 
 # == Compare: category by category with the model that it should replace

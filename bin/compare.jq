@@ -26,9 +26,17 @@ def pad(width): . + "                    " | .[0:width];
   (if $compared.n == 0 then empty
    else "Difference to \($base.experiment), prompt by prompt: \($compared.difference | points) points,"
      + "\n95% interval \($compared.ci95[0] | points) to \($compared.ci95[1] | points) (\($compared.n) prompts)." end),
-  $compared.conclusions[],
+  ($compared.calls | if . == {} then empty else
+     "\(.build.n) validation rows: right format \(.build.format | percent), tools \(.build.tools | percent),"
+     + "\narguments \(.build.arguments | percent), 95% interval \(.build.ci95[0] | percent) to \(.build.ci95[1] | percent).",
+     (if .n == 0 then empty else
+      "Difference there: \(.difference | points) points, 95% interval \(.ci95[0] | points) to \(.ci95[1] | points) (\(.n) rows)." end) end),
+  (if $compared.resolution == "" then empty else $compared.resolution end),
   (if $compared.conditions == "" then empty else $compared.conditions end),
   (if $compared.new == [] then empty else "Only in this build: \($compared.new | join(", "))." end),
+  (if $compared.for == [] then empty else "\nFor this build:\n", ($compared.for[] | "- " + .) end),
+  (if $compared.against == [] then empty else "\nAgainst it:\n", ($compared.against[] | "- " + .) end),
+  (if $compared.for + $compared.against == [] then empty else "" end),
   (if $list == "" or $compared.n == 0 then empty
    elif $compared.changed == [] then "\nNo prompt\u0027s score changed."
    else "\nChanged:\n", ($compared.changed[] | "- \(.id): \(.before * 100 | round / 100) -> \(.after * 100 | round / 100)") end)

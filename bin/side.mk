@@ -48,6 +48,32 @@ serve: $(SERVED) ## serve it over HTTP (EVAL_PORT, else 8080)
 adopt: | $(BUILD)/preflight.ok ## take ADAPTERS=folder, trained elsewhere, as those of here
 	@bin/adopt.sh $(call quote,$(ADAPTERS)) $(BUILD) '$(train)'
 
+# == Judge: a model that was not built here
+# MODEL is a folder or a name on the hub. ADAPTERS is a folder of adapters on top of it, and CHECKPOINT=600 takes
+# one of the numbered files there. It is asked as the build is, and nothing is written into its folder. The result
+# can be a BASELINE. It is named after the last two parts of the path, or NAME.
+last_two = $(notdir $(patsubst %/,%,$(dir $(abspath $(1)))))-$(notdir $(abspath $(1)))
+named = $(call last_two,$(MODEL))$(if $(ADAPTERS),+$(call last_two,$(ADAPTERS)))$(CHECKPOINT:%=-%)
+JUDGED = $(BUILD)/judged/$(or $(NAME),$(named))
+JUDGE = --model $(call quote,$(MODEL)) --work $(JUDGED) \
+	$(if $(ADAPTERS),--adapters $(call quote,$(ADAPTERS))) $(CHECKPOINT:%=--checkpoint %)
+
+judge: $(if $(MODEL),$(JUDGED)/report.html,no-model) ## MODEL=folder-or-name ADAPTERS=folder CHECKPOINT=600
+	@jq -r '"\(.experiment): \(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%"' $(JUDGED)/eval.json
+	@echo "BASELINE=$(JUDGED)/eval.json compares with it; $< shows every answer"
+no-model:
+	@echo "judge: name a model with MODEL=, a folder or a name on the hub" >&2; exit 2
+$(JUDGED)/eval.json: $(SUITE) $(TARGETS) $(TOOLS) $(if $(ASK_ROWS),$(ROWS)) FORCE | $(BUILD)/.phase40-build
+	@mkdir -p $(@D)/logs
+	bin/python py/models.py --model $(call quote,$(MODEL))
+	$(EVALUATE) $(ASK_ROWS) --experiment $(notdir $(JUDGED)) $(JUDGE) \
+		--server-log $(@D)/logs/server.log --out $@.tmp
+	@bin/done.sh $@
+$(JUDGED)/report.html: $(JUDGED)/eval.json
+	bin/python py/report.py --build $(@D) --suite $(SUITE) --targets $(TARGETS) \
+		$(addprefix --baseline ,$(wildcard $(AGAINST))) --out $@.tmp
+	@bin/done.sh $@
+
 # == Sweep: how much of a score is luck?
 # The same model is asked again with other seeds and temperatures. An answer that is known is not asked for
 # again. TRAIN_SEEDS trains the experiment again, each seed in a folder of its own, whose models go afterwards.

@@ -51,6 +51,14 @@ class Completion(BaseModel, strict=True):
     usage: Usage
 
 
+class WrongParser(ServerError):
+    """The server lost a call that the tool parser `parser` would keep."""
+
+    def __init__(self, text: str, parser: str):
+        super().__init__(text)
+        self.parser = parser
+
+
 class RequestError(Exception):
     """One prompt got no answer. Its text is one line; others may still be answered."""
 
@@ -166,10 +174,11 @@ def read_answer(response: dict, tokenizer=None) -> dict:
     if tokenizer and tokenizer.has_tool_calling and len(calls) < len(written):
         parser = tokenizer.init_kwargs.get("tool_parser_type")
         others = dict.fromkeys(name for name, _ in written if name != parser)
-        right = '" or "'.join(others or [parser])
-        raise ServerError(
+        right = next(iter(others), parser)
+        raise WrongParser(
             f"the server's tool parser ({parser}) dropped {len(written) - len(calls)} tool call(s);"
-            f' set "tool_parser_type": "{right}" in the model\'s tokenizer_config.json'
+            f' set "tool_parser_type": "{right}" in the model\'s tokenizer_config.json',
+            right,
         )
     answer = {
         "text": text,

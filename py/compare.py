@@ -44,13 +44,14 @@ def category_rows(result: dict, baseline: dict, targets: dict) -> list[dict]:
 def conditions(result: dict) -> dict:
     """The conditions of a result; None for one that the file does not name."""
     settings = result.get("settings", {})
-    budget = settings.get("max_tokens")
+    budget, model = settings.get("max_tokens"), result.get("model", {})
+    weights, adapters = model.get("weights_sha256"), model.get("adapters_sha256")
     return {
         "suite": result.get("suite", {}).get("sha256"),
         "temperature": settings.get("temperature"),
         "budget": "each prompt's own" if budget == 0 else budget,
         "seed": settings.get("seed"),
-        "weights": result.get("model", {}).get("weights_sha256"),
+        "weights": weights and weights + (adapters or ""),
     }
 
 
@@ -105,6 +106,23 @@ def difference(baseline: dict, result: dict) -> dict:
     }
 
 
+def compare_calls(baseline: dict, result: dict) -> dict:
+    """The validation rows of the two; `n` counts those that both were asked. {} without any."""
+    ours, theirs = (entry.get("calls") or {"n": 0} for entry in (result, baseline))
+    if not ours["n"]:
+        return {}
+    before = {(row["id"], row["question"]): row for row in theirs.get("rows", [])}
+    pairs = [(before.get((row["id"], row["question"])), row) for row in ours["rows"]]
+    gains = [after["arguments"] - old["arguments"] for old, after in pairs if old]
+    return {
+        "build": ours,
+        "baseline": theirs,
+        "n": len(gains),
+        "difference": mean(gains),
+        "ci95": interval(gains, lowest=-1),
+    }
+
+
 def describe_differences(baseline: dict, result: dict) -> str:
     """A line: which conditions are the same, different, or not known.
 
@@ -130,10 +148,12 @@ def describe_differences(baseline: dict, result: dict) -> str:
 def compare(baseline: dict, result: dict, targets: dict, margin: float) -> dict:
     """What compare.jq and the report show of the two. `margin` is MARGIN."""
     compared = difference(baseline, result)
+    rows = category_rows(result, baseline, targets)
     return {
-        "rows": category_rows(result, baseline, targets),
+        "rows": rows,
         **compared,
-        "conclusions": conclude(result, baseline, compared, targets["overall"], margin),
+        **conclude(result, baseline, compared, rows, targets["overall"], margin),
+        "calls": compare_calls(baseline, result),
         "conditions": describe_differences(baseline, result),
         # q5-float32 has answered in place of q5, as on every CPU
         "float32": str(result["model"].get("served_id")).endswith("/q5-float32"),

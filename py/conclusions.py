@@ -1,44 +1,75 @@
-"""What can be concluded from a result, and from its comparison with a baseline? In sentences.
+"""What can be concluded from a result and its comparison with a baseline? In sentences.
 
-The registered verdict compares scores with targets. These sentences say how certain it is.
+The registered verdict compares scores with targets. These sentences say how certain it is, and what
+speaks for the build and against it.
 """
 
 from stats import FLIPPED, percent, prompts_needed, smallest_difference
 
+MISSED = 0.05  # of the score: what real calls alone take off it is worth a sentence
 
-def conclude_target(result: dict, target: float) -> str:
-    """What the interval of the score says about the registered target."""
-    wanted = f"Target {percent(target)}"
+
+def conclude_target(result: dict, target: float) -> tuple[bool, str]:
+    """(does it speak for the build, what the interval of the score says about the target)."""
+    wanted, met = f"Target {percent(target)}", (result["overall"] or 0) >= target
     if result["certainty"] == "clear":
-        return f"{wanted}: clear, the interval of the score does not hold it."
+        return met, f"{wanted}: clear, all of the interval is {'above' if met else 'below'} it."
     scores = [p["score"] for p in result["prompts"] if p["score"] is not None]
     needed = prompts_needed(scores, target) if scores else None
     more = f"about {needed:,} such prompts would settle it" if needed else "more may not settle it"
-    return f"{wanted}: too close to call; {more}."
+    return False, f"{wanted}: too close to call; {more}."
 
 
-def conclude_margin(compared: dict, name: str, margin: float) -> str:
+def conclude_categories(rows: list[dict]) -> tuple[bool, str]:
+    """Which categories miss their registered target?"""
+    missed = [row["name"] for row in rows[:-1] if row["verdict"] == "FAIL"]
+    if missed:
+        return False, f"Below its target: {', '.join(missed)}."
+    return True, "No category is below its target."
+
+
+def conclude_margin(compared: dict, name: str, margin: float) -> tuple[bool, str]:
     """Is the build at most `margin` worse than the baseline? Said of paired prompts only."""
     claim = f"At most {100 * margin:g} points worse than {name}"
     if not compared["n"]:
-        return f"{claim}: not known without pairs of prompts."
+        return False, f"{claim}: not known without pairs of prompts."
     low, high = compared["ci95"]
     if low >= -margin:
-        return f"{claim}: shown."
+        return True, f"{claim}: shown."
     if high < -margin:
-        return f"{claim}: not so, it is worse by more."
-    return f"{claim}: cannot be shown with {compared['n']} prompts."
+        return False, f"{claim}: not so, it is worse by more."
+    return False, f"{claim}: cannot be shown with {compared['n']} prompts."
 
 
-def conclude(result: dict, baseline: dict, compared: dict, target: float, margin: float):
-    """The sentences that say what can be concluded."""
+def conclude_calls(result: dict, target: float) -> list[tuple[bool, str]]:
+    """What the calls themselves say: of the validation rows, and those that the rule cannot see."""
+    found, calls = [], result.get("calls")
+    if calls and calls["n"]:
+        share = percent(calls["arguments"])
+        text = f"{share} of {calls['n']} validation rows get the calls that they hold."
+        found.append((calls["arguments"] >= target, text))
+    if (result["overall"] or 0) - (result["strict_overall"] or 0) >= MISSED:
+        found.append((False, f"Only {percent(result['strict_overall'])} with real calls."))
+    if invented := result.get("invented_calls"):
+        found.append((False, f"{invented} calls of functions that do not exist."))
+    return found
+
+
+def conclude(
+    result: dict, baseline: dict, compared: dict, rows: list[dict], target: float, margin: float
+) -> dict:
+    """{for, against, resolution}: sentences for the build and against it, and what n can show."""
     if "certainty" not in result:  # an older eval.json
-        return []
+        return {"for": [], "against": [], "resolution": ""}
+    found = [conclude_target(result, target), conclude_categories(rows)]
+    found += [conclude_margin(compared, baseline["experiment"], margin)]
+    found += conclude_calls(result, target)
     flipped, n = compared["flipped"], compared["n"] or len(result["prompts"])
     share = f"{percent(flipped)} flipped" if flipped else f"if {percent(FLIPPED)} flip"
     least = 100 * smallest_difference(n, flipped or FLIPPED)
-    return [
-        conclude_target(result, target),
-        conclude_margin(compared, baseline["experiment"], margin),
-        f"{n} paired prompts show differences of {least:.3g} points or more ({share}).",
-    ]
+    return {
+        "for": [text for favours, text in found if favours],
+        "against": [text for favours, text in found if not favours],
+        "resolution": f"{n} paired prompts show differences of {least:.3g} points or more"
+        f" ({share}).",
+    }

@@ -55,6 +55,14 @@ def weights_sha256(model: Path) -> str:
     return digest.hexdigest()
 
 
+def files_sha256(model: Path) -> str:
+    """sha256 over what stands beside a model's weights: config, tokenizer, chat template."""
+    digest = hashlib.sha256()
+    for file in sorted([*model.glob("*.json"), *model.glob("*.jinja")]):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` so that `path` appears whole or not at all."""
     staging = path.with_name(path.name + ".tmp")

@@ -113,10 +113,13 @@ def hub_name(folder: Path) -> str | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config(parser)
-    parser.add_argument("--out", type=Path, required=True, help="link to make, or folder")
+    parser.add_argument("--model", help="download this one into the hub's cache, and make no link")
+    parser.add_argument("--out", type=Path, help="link to make, or folder")
     args = parser.parse_args()
     settings = load_settings(args.config)
-    if settings["BASE_MODEL"] == EMBEDDED:
+    if args.model:
+        find_model(settings | {"MODEL": args.model}, "MODEL", WEIGHT_FILES)
+    elif settings["BASE_MODEL"] == EMBEDDED:
         import embedded_model
 
         embedded_model.write_model(embedded_model.find_gguf(), args.out)

@@ -20,7 +20,7 @@ from curves import draw_curves
 from files import read_json, sha256_of, write_text
 from program import run
 from settings import load_settings, number
-from stats import PASS_SCORE, percent, points
+from stats import FEW, PASS_SCORE, percent, points
 from suite import read_baseline, read_result, read_suite, read_targets
 
 HERE = Path(__file__).resolve().parent
@@ -73,6 +73,8 @@ def why(entry: dict, asked: dict | None) -> str:
         said += f" Counting only real calls: {entry['strict_score']:g}."
     if entry.get("invented"):
         said += f" It calls what does not exist: {', '.join(entry['invented'])}."
+    if instead := [name for name in entry.get("instead", []) if name not in entry["invented"]]:
+        said += f" It calls {', '.join(instead)} instead."
     if entry.get("finish_reason") == "length":
         said += " Cut off at the token limit."
     return said
@@ -122,7 +124,7 @@ def gather(args: argparse.Namespace) -> dict:
     result, baseline = read_result(build / "eval.json"), read_baseline(args.baseline)
     unchanged = args.suite.is_file() and sha256_of(args.suite) == result["suite"]["sha256"]
     suite = read_suite(args.suite) if unchanged else None
-    ours = result["server"]["kind"] != "openai"  # else the model was not trained here
+    ours = (build / "adapters").is_dir() and result["server"]["kind"] != "openai"
     margin = number(load_settings(), "MARGIN", float)
     compared = compare(baseline, result, read_targets(args.targets), margin)
     return {
@@ -133,6 +135,7 @@ def gather(args: argparse.Namespace) -> dict:
         "suite": suite,
         "answers": answers(result, suite, baseline),
         "trained": trained(build / "adapters") if ours else None,
+        "few": FEW,
         "ladder": read_if_there(args.ladder),
         "preflight": read_if_there(build / "preflight.json") if ours else None,
         "manifest": read_if_there(build / "manifest.json"),
@@ -159,8 +162,9 @@ def render(facts: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("build", "suite", "baseline", "targets", "out"):
+    for name in ("build", "suite", "targets", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--baseline", type=Path, help="eval.json, or a file with totals")
     parser.add_argument("--ladder", type=Path, help="none where another server was asked")
     args = parser.parse_args()
     try:

@@ -70,3 +70,8 @@ def assistant_texts(rows: list):
         for message in messages:
             if message["role"] == "assistant":
                 yield place, message["content"]
+
+
+def first_request(messages: list[dict]) -> str:
+    """What the user first asks for. Rows with the same first request share a prompt."""
+    return next(m["content"] for m in messages if m["role"] == "user").strip()

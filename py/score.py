@@ -69,6 +69,13 @@ def code_of(calls: list[dict]) -> list[str]:
     ]
 
 
+def format_of(calls: list[dict]) -> str:
+    """ "execute_code", "direct" or "none": how an answer calls its tools."""
+    if code_of(calls):
+        return EXECUTE_CODE
+    return "direct" if calls else "none"
+
+
 def in_order(wanted: list[str], called: list[str]) -> int:
     """The length of the longest common subsequence of the two."""
     best = [0] * (len(called) + 1)  # best[n] is that of `wanted` so far and the first n of `called`
@@ -104,7 +111,7 @@ def strict_score(prompt: dict, called: list[str], direct: list[str], executed: b
 def score_answer(prompt: dict, text: str, calls: list[dict], tools: set[str] = frozenset()) -> dict:
     """Score one answer to a suite's `prompt`: its whole `text`, and its tool `calls`.
 
-    `format` is "execute_code", "direct" or "none". `invented` lists the names that the answer calls
+    `format` is that of format_of(). `invented` lists the names that the answer calls
     and that are neither in `tools` nor defined.
     """
     codes = code_of(calls)
@@ -117,7 +124,7 @@ def score_answer(prompt: dict, text: str, calls: list[dict], tools: set[str] = f
     return {
         "score": rate(prompt, len(found), bool(codes)),
         "strict_score": strict_score(prompt, called, direct, bool(codes)),
-        "format": EXECUTE_CODE if codes else "direct" if direct else "none",
+        "format": format_of(calls),
         "tools_called": called + direct,
         "invented": list(dict.fromkeys(made_up)),
         "keywords_found": found,

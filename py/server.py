@@ -94,7 +94,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def start_server(model: Path, port: int, log: Path):
+def start_server(model: Path, port: int, log: Path, adapters: Path | None = None):
     """Yield a Server for the model directory `model`, and end it afterwards.
 
     It ends when its standard input closes. We hold the other end, so it ends with us even if we are
@@ -102,6 +102,7 @@ def start_server(model: Path, port: int, log: Path):
     """
     port = choose_port(port)
     program = [ROOT / "bin/python", __file__, model, "--port", port, "--until-input-closes"]
+    program += ["--adapters", adapters] if adapters else []
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         process = subprocess.Popen(
@@ -141,7 +142,7 @@ def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
     )
 
 
-def serve(model: Path, port: int, until_input_closes: bool) -> None:
+def serve(model: Path, port: int, until_input_closes: bool, adapters: Path | None) -> None:
     """Run `mlx_lm server` in this process, with an empty model cache and without the hub.
 
     The server lists every model of the cache before ours, and loads what a request names.
@@ -152,8 +153,11 @@ def serve(model: Path, port: int, until_input_closes: bool) -> None:
             threading.Thread(target=end_with_input, args=(cache,), daemon=True).start()
         from mlx_lm import server  # reads HF_HUB_CACHE when it is imported
 
-        sys.argv = ["mlx_lm server", "--model", str(model), "--host", "127.0.0.1"]
+        # By its resolved path, as it is asked for: else the server loads it a second time.
+        sys.argv = ["mlx_lm server", "--model", str(model.resolve()), "--host", "127.0.0.1"]
         sys.argv += ["--port", str(port)]
+        if adapters:
+            sys.argv += ["--adapter-path", str(adapters.resolve())]
         server.main()
 
 
@@ -168,6 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="folder of the model")
     parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--adapters", type=Path, help="folder of adapters on top of it")
     parser.add_argument("--until-input-closes", action="store_true", help="for start_server()")
     args = parser.parse_args()
     if not args.until_input_closes:
@@ -175,7 +180,7 @@ def main() -> None:
             raise ValueError(f"{args.model}: no such model directory; make quantize makes q5")
         choose_port(args.port)
         print(USAGE.format(model=args.model, port=args.port, path=args.model.resolve()))
-    serve(args.model, args.port, args.until_input_closes)
+    serve(args.model, args.port, args.until_input_closes, args.adapters)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from statistics import fmean
 PASS_SCORE = 0.5  # of one prompt
 Z95 = 1.96  # standard errors on each side of a 95% interval
 POWER80 = 0.8416  # standard errors more, so that 80 of 100 experiments find a difference
+FEW = 10  # prompts: a category with fewer is a description, not evidence
 FLIPPED = 0.15  # share of prompts that two models answer differently, until it is measured
 
 
@@ -48,6 +49,16 @@ def interval_of(n: int, mean: float, squares: float, lowest: float = 0) -> tuple
     variance = (n * squares + more * (lowest**2 + 1)) / count - center**2
     half = Z95 * math.sqrt(variance / count)
     return max(lowest, center - half), min(1, center + half)
+
+
+def wilson(right: int, n: int) -> list[float] | None:
+    """95% interval of Wilson (1927) of the share right / n; None without any."""
+    if not n:
+        return None
+    share, square = right / n, Z95**2 / n
+    center = (share + square / 2) / (1 + square)
+    half = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
+    return [round(max(0.0, center - half), 4), round(min(1.0, center + half), 4)]
 
 
 def smallest_difference(prompts: int, flipped: float = FLIPPED) -> float:
@@ -112,7 +123,8 @@ def summarize(prompts: list[dict], targets: dict) -> dict:
     categories = {}
     for name in dict.fromkeys(prompt["category"] for prompt in prompts):
         members = [prompt for prompt in prompts if prompt["category"] == name]
-        categories[name] = {"n": len(members), **means(members)}
+        evidence = len(members) >= FEW
+        categories[name] = {"n": len(members), **means(members), "evidence": evidence}
     overall = means(prompts)
     scores = [prompt["score"] for prompt in prompts if prompt["score"] is not None]
     errors, ci95 = len(prompts) - len(scores), interval(scores)

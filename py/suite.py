@@ -73,11 +73,12 @@ class Baseline(BaseModel, strict=True):
 
     overall: float | None
     experiment: str
-    categories: dict[str, dict[str, float | None]]
+    categories: dict[str, dict[str, float | bool | None]]
     prompts: list[dict] = []
     suite: dict = {}
     model: dict = {}
     settings: dict = {}
+    calls: dict = {}
 
 
 class Result(Baseline, strict=True):
@@ -130,7 +131,10 @@ def read_targets(path: Path) -> dict:
     return check(read_json(path), TargetsFile, path)["targets"]
 
 
-def read_baseline(path: Path) -> dict:
+def read_baseline(path: Path | None) -> dict:
+    """A baseline. Without a path it is one that has no scores."""
+    if path is None:
+        return {"experiment": "no baseline", "overall": None, "categories": {}}
     return check(read_json(path), Baseline, path)
 
 

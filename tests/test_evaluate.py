@@ -16,10 +16,12 @@ from types import SimpleNamespace
 import pytest
 
 import client
+from asking import question_text
 from client import RequestError, ask, choose_model, open_server
 from conftest import ROOT, clean_environment, wait_for
-from evaluate import find_target, question_of
+from evaluate import find_target
 from server import Server, ServerError, start_server
+from suite import messages_of
 from taught import ANSWERS, put_into_cache, set_parser, suite_of
 
 WITHOUT_CUT = [id for id in ANSWERS if id != "cut"]  # which another server would swallow
@@ -258,12 +260,14 @@ def test_an_answer_counts_for_no_other_question(running, served_well, tmp_path):
     """Other settings, another template, other weights and another server are other questions."""
     model = shutil.copytree(served_well, tmp_path / "model")
     args = {"url": "", "model": model, "serve": None, "port": 0, "server_log": tmp_path / "log"}
-    args |= {"temperature": 0.1, "seed": 0, "max_tokens": 0, "concurrency": 8}
+    args |= {"work": None, "temperature": 0.1, "seed": 0, "max_tokens": 0, "concurrency": 8}
     suite = suite_of(["right"])
 
     def question(**changes) -> str:
         asked = SimpleNamespace(**args | changes)
-        return question_of(suite["prompts"][0], suite, find_target(asked), asked)
+        prompt = suite["prompts"][0]
+        messages = {"messages": messages_of(suite, prompt)}
+        return question_text(prompt | messages, find_target(asked), asked)
 
     questions = [question(), question(temperature=0.2), question(seed=1)]
     questions += [question(max_tokens=5), question(concurrency=4)]

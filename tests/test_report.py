@@ -124,7 +124,7 @@ def test_the_page_says_what_the_files_say_and_shows_failing_prompts_first(page):
         "Counting only real calls: 77.8%",
         "by q5-float32, the same weights",
         "the old one",
-        "lsp 2 55% ≥ 60% - - FAIL",
+        "lsp 2* 55% ≥ 60% - - FAIL",
         "overall 3 82.4% ≥ 80% 90% -7.6 pass",
         "40 iterations, 2.50 epochs, 10 min.",
         "kept: iteration 20, loss 0.041",

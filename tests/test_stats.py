@@ -33,7 +33,8 @@ def test_the_verdict_is_the_registered_one(prompts, verdict):
 
 def test_a_prompt_without_an_answer_counts_nowhere_but_in_n_and_errors():
     summary = summarize(scored(git=[1, None], lsp=[None]), TARGETS)
-    assert summary["categories"]["git"] == {"n": 2, "score": 1, "strict_score": 0.5}
+    git = {"n": 2, "score": 1, "strict_score": 0.5, "evidence": False}
+    assert summary["categories"]["git"] == git
     assert summary["categories"]["lsp"]["score"] is None
     assert (summary["overall"], summary["errors"]) == (1, 2)
     nothing = summarize(scored(git=[None]), TARGETS)

@@ -13,7 +13,7 @@ from checks import finding
 from checks.parser import count_calls, tools_called
 from checks.settings import check_batch, declared
 from files import sha256_of
-from rows import assistant_texts
+from rows import assistant_texts, first_request
 from score import EXECUTE_CODE, calls_in_text, code_of
 from show import some
 
@@ -115,11 +115,6 @@ def check_calls(rows: list, tools: set[str]) -> list[dict]:
     evidence = "; ".join(found) or f"{names.total():,} calls"
     fix = "a model learns these too: mend the rows"
     return [finding("data.calls", level, "the calls that the training rows teach", evidence, fix)]
-
-
-def first_request(messages: list[dict]) -> str:
-    """What the user first asks for. Rows with the same first request share a prompt."""
-    return next(m["content"] for m in messages if m["role"] == "user").strip()
 
 
 def check_leaks(train: list, valid: list, suite: dict) -> tuple[list[dict], dict]:

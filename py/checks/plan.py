@@ -114,11 +114,16 @@ def on_gpu() -> bool:
     return mx.default_device().type == mx.gpu
 
 
+def serves_float32(settings: dict) -> bool:
+    """Is a float32 copy of a model served in its place? On a CPU it is several times as fast."""
+    return platform.system() == "Linux" and not on_gpu() and settings["EVAL_EXACT"] != "1"
+
+
 def output_bytes(settings: dict, model: dict) -> dict[str, int]:
     """Model -> bytes it will take in BUILD, for the models that this machine makes."""
     fused = {} if settings["LOW_MEMORY"] == "1" else {"fused": model["fused_bytes"]}
     outputs = fused | {"q5": model["q5_bytes"]}
-    if platform.system() == "Linux" and not on_gpu() and settings["EVAL_EXACT"] != "1":
+    if serves_float32(settings):
         outputs[FLOAT32] = model["q5_float32_bytes"]
     return outputs
 

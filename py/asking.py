@@ -1,0 +1,108 @@
+"""Ask a server questions, several at a time, and keep each answer as it arrives.
+
+A question is {id, messages, max_tokens}. Its answer is kept beside all that it depends on: the
+weights, the messages and the settings. What is kept is not asked again.
+"""
+
+import json
+import time
+from multiprocessing.pool import ThreadPool
+
+import mlx.core as mx
+import mlx_lm
+
+from answers import as_text, keep_answer, read_answers
+from chat_format import TEMPLATE_ARGUMENTS, format_prompt
+from client import RequestError, ask, check_prompt_tokens, choose_model, read_answer
+from server import Server
+
+
+def question_text(question: dict, target: dict, args) -> str:
+    """All that the answer to a question depends on (answers.py)."""
+    return as_text(
+        {
+            **target["identity"],
+            "messages": question["messages"],
+            "max_tokens": min(question["max_tokens"], args.max_tokens or question["max_tokens"]),
+            "temperature": args.temperature,
+            "seed": args.seed if args.temperature else None,
+            "concurrency": args.concurrency,
+            "mlx": mx.__version__,
+            "mlx_lm": mlx_lm.__version__,
+            **TEMPLATE_ARGUMENTS,
+        }
+    )
+
+
+def answer_question(server: Server, id: str, text: str, target: dict, args) -> dict:
+    """Ask the question `text`, whose id is only for messages. Returns what is kept of the answer.
+
+    Raises RequestError when there is none, ServerError for one that must not be scored.
+    """
+    asked, tokenizer = json.loads(text), target["tokenizer"]
+    request = {"model": target["served_id"], "chat_template_kwargs": TEMPLATE_ARGUMENTS}
+    request |= {key: asked[key] for key in ("messages", "max_tokens", "temperature")}
+    if target["adapters"]:
+        request["adapters"] = str(target["adapters"].resolve())
+    if asked["seed"] is not None:
+        request["seed"] = asked["seed"]
+    if tokenizer:
+        request["logprobs"] = True  # for the ids of all tokens
+    started = time.perf_counter()
+    response, attempts = ask(server, request, args.timeout)
+    seconds = time.perf_counter() - started
+    if tokenizer:
+        check_prompt_tokens(id, response, len(format_prompt(tokenizer, asked["messages"])))
+    return {
+        **read_answer(response, tokenizer),
+        "prompt_tokens": response["usage"]["prompt_tokens"],
+        "completion_tokens": response["usage"]["completion_tokens"],
+        "seconds": round(seconds, 2),
+        "attempts": attempts,
+    }
+
+
+def ask_missing(missing: dict, answers: dict, target: dict, args, describe) -> dict[str, str]:
+    """Ask each question of `missing` (text -> question); returns {text: error} of the failed.
+
+    Adds each answer to `answers`, and to the file of answers, as it arrives.
+    """
+
+    def try_to_answer(text: str) -> tuple[str, dict | RequestError]:
+        try:
+            return text, answer_question(server, missing[text]["id"], text, target, args)
+        except RequestError as error:
+            return text, error
+
+    errors = {}
+    # If this breaks off, the pool does not wait for requests that a server still works on.
+    with target["server"] as server, ThreadPool(args.concurrency) as pool:
+        choose_model(server, target["served_id"])  # else another model would answer
+        arriving = pool.imap_unordered(try_to_answer, missing)
+        for number, (text, answer) in enumerate(arriving, start=1):
+            question = missing[text]
+            if isinstance(answer, RequestError):
+                errors[text] = str(answer)
+                shown = f"no answer: {answer}"
+            else:
+                answers[text] = answer
+                keep_answer(args.answers, text, answer)
+                shown = f"{describe(question, answer)} {answer['completion_tokens']:5} tokens"
+                shown += f" {answer['seconds']:7.1f} s"
+            print(f"[{number:3}/{len(missing)}] {question['id']:<10} {shown}", flush=True)
+    return errors
+
+
+def ask_all(questions: list[dict], target: dict, args, describe) -> list[tuple]:
+    """(answer, error) of each question; one of the two is None.
+
+    `describe` gives what the terminal shows of a question's answer.
+    """
+    texts = [question_text(question, target, args) for question in questions]
+    answers, errors = read_answers(args.answers), {}
+    missing = {t: q for t, q in zip(texts, questions, strict=True) if t not in answers}
+    if kept := sum(text in answers for text in texts):
+        print(f"{kept} of {len(texts)} prompts are answered already", flush=True)
+    if missing:
+        errors = ask_missing(missing, answers, target, args, describe)
+    return [(answers.get(text), errors.get(text)) for text in texts]

@@ -1,0 +1,105 @@
+"""Ask the validation rows: does the model make the calls that they make?
+
+A row is asked as it stands, up to its first answer with a call of a tool. That answer is the wanted
+one. A row is left out if training has the same first request: the model has seen the answer.
+"""
+
+import ast
+import builtins
+import copy
+from pathlib import Path
+
+from calls import called, invented
+from rows import first_request, read_rows
+from score import EXECUTE_CODE, calls_in_text, format_of
+from stats import mean, wilson
+
+MARKS = ("format", "tools", "arguments")  # each one takes in the one before
+
+
+def rows_to_ask(data: Path, limit: int, tools: set[str]) -> tuple[list[dict], int]:
+    """([{id, messages, max_tokens, wanted}], how many rows are left out).
+
+    `wanted` is the text of the answer. With a `limit` above 0, at most so many rows, taken evenly.
+    """
+    trained = {first_request(messages) for _, messages in read_rows(data / "train.jsonl")}
+    found, left_out = [], 0
+    for place, messages in read_rows(data / "valid.jsonl"):
+        turn = first_call(messages, tools)
+        if turn is None:
+            continue
+        if first_request(messages) in trained:
+            left_out += 1
+            continue
+        wanted = messages[turn]["content"]
+        row = {"id": place.replace(".jsonl", ""), "messages": messages[:turn], "wanted": wanted}
+        row["max_tokens"] = 64 + len(wanted) // 2  # about twice as long as the wanted answer
+        found.append(row)
+    count = min(limit or len(found), len(found))
+    return [found[n * len(found) // count] for n in range(count)], left_out
+
+
+def first_call(messages: list[dict], tools: set[str]) -> int | None:
+    """The index of the first answer that calls a tool."""
+    for turn, message in enumerate(messages):
+        calls = calls_in_text(message["content"]) if message["role"] == "assistant" else []
+        if tool_calls(calls, tools):
+            return turn
+    return None
+
+
+def tool_calls(calls: list[dict], tools: set[str]) -> list[tuple[str, str]]:
+    """(name, arguments) of each call of a tool, in order. Calls of invented names are listed too.
+
+    The arguments are Python in one spelling. How a variable is named does not matter: it is `_`.
+    """
+    found = []
+    for call in calls:
+        if call["name"] == EXECUTE_CODE:
+            code = str(call["arguments"].get("code", ""))
+            known = tools.union(invented(code, tools))
+            found += [(name, spell(*rest)) for name, *rest in called(code) if name in known]
+        else:
+            pairs = sorted(call["arguments"].items())
+            found.append((call["name"], ", ".join(f"{key}={value!r}" for key, value in pairs)))
+    return found
+
+
+def spell(positional: list[ast.expr], keywords: dict) -> str:
+    """The arguments of a call, as Python."""
+    named = [ast.keyword(key, value) for key, value in sorted(keywords.items(), key=str)]
+    call = copy.deepcopy(ast.Call(ast.Name("f"), positional, named))
+    for node in ast.walk(call):
+        if isinstance(node, ast.Name) and not hasattr(builtins, node.id):
+            node.id = "_"
+    return ast.unparse(call)[2:-1]
+
+
+def mark(row: dict, answer: dict, tools: set[str]) -> dict:
+    """Which of MARKS an answer gets, and the calls that were wanted and that came."""
+    calls = calls_in_text(row["wanted"])
+    wanted, got = tool_calls(calls, tools), tool_calls(answer["calls"], tools)
+    same_format = format_of(calls) == format_of(answer["calls"])
+    same_tools = same_format and [name for name, _ in wanted] == [name for name, _ in got]
+    return {
+        "id": row["id"],
+        "question": row["messages"][-1]["content"],
+        "wanted": [f"{name}({arguments})" for name, arguments in wanted],
+        "got": [f"{name}({arguments})" for name, arguments in got],
+        "format": same_format,
+        "tools": same_tools,
+        "arguments": same_tools and wanted == got,
+        "text": answer["text"],
+    }
+
+
+def summarize_calls(marked: list[dict], left_out: int) -> dict:
+    """`calls` of eval.json: the share of the rows that has each mark, and every row."""
+    right = sum(entry["arguments"] for entry in marked)
+    return {
+        "n": len(marked),
+        "left_out": left_out,
+        **{name: mean([entry[name] for entry in marked]) for name in MARKS},
+        "ci95": wilson(right, len(marked)),
+        "rows": marked,
+    }
