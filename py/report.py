@@ -142,11 +142,8 @@ def gather(args: argparse.Namespace) -> dict:
     }
 
 
-def render(facts: dict) -> str:
-    """The page."""
-    # The page allows the script with this hash only, and no requests.
-    script = (HERE / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def fill(template: str, facts: dict) -> str:
+    """The page that a template in this folder makes of `facts`. All text in them is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -156,8 +153,15 @@ def render(facts: dict) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"percent": percent, "points": points}
-    template = environment.get_template("report.html.jinja")
-    return template.render(facts, script=script, script_sha256=digest).translate(SIGNS)
+    return environment.get_template(template).render(facts).translate(SIGNS)
+
+
+def render(facts: dict) -> str:
+    """The page."""
+    # The page allows the script with this hash only, and no requests.
+    script = (HERE / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return fill("report.html.jinja", facts | {"script": script, "script_sha256": digest})
 
 
 def main() -> None:
