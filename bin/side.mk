@@ -28,6 +28,9 @@ status: ## what there is, how large, and the scores
 		'"\($$file): \(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%, \(.verdict)"' $$file; done
 	@[ ! -d $(BUILD)/adapters.training ] || echo "A training runs, or broke off; make train RESUME=1 goes on with it."
 
+runs: setup ## all results there are, in a table and on a page, runs.html
+	@.venv/bin/python py/runs.py $(BUILD) build --out $(BUILD)/runs.html
+
 gate: ## fail unless the last verdict is pass; builds nothing
 	@[ -f $(BUILD)/eval.json ] || { echo "$(BUILD)/eval.json: no such file; make eval makes it" >&2; exit 2; }
 	@jq -r '"verdict: \(.verdict)"' $(BUILD)/eval.json
@@ -115,5 +118,5 @@ test-faults: setup ## kill twenty builds at random moments, finish each, compare
 bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals: setup ## measure one part (tests/bench_*.py)
 	@bin/python tests/$(subst -,_,$@).py $(CONFIG)
 
-.PHONY: plan why status gate verify chat serve adopt sweep test lint lock test-faults \
+.PHONY: plan why status runs gate verify chat serve adopt sweep test lint lock test-faults \
 	bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals
