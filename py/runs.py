@@ -54,7 +54,7 @@ def describe(path: Path, page: Path) -> dict:
             "date": time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime)),
             "link": quote(os.path.relpath(report, page.parent)) if linked else "",
         }
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: not what make eval writes ({error!r})") from error
 
 

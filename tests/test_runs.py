@@ -77,14 +77,15 @@ def test_a_result_that_cannot_be_read_is_named_and_the_others_are_shown(add, run
         add(f"build/{name}/eval.json", content=content)
     add("build/empty/eval.json", suite={})
     add("build/odd/eval.json", overall=float("nan"))
+    add("build/odder/eval.json", overall=float("inf"))
     add("build/whole/eval.json")
     lines, page = runs()
     assert names(lines) == ["tried"]
     left_out = " ".join(lines).split("left out, broken or older: ")[1:]
     named = {re.match(r"build/(\w+)/eval.json:", problem).group(1) for problem in left_out}
-    assert named == {*broken, "empty", "odd"}
+    assert named == {*broken, "empty", "odd", "odder"}
     text = parse(page)[1]
-    assert text.count("Left out") == 5 and "build/torn/eval.json:2: not JSON" in text
+    assert text.count("Left out") == 6 and "build/torn/eval.json:2: not JSON" in text
 
 
 def test_models_behind_links_and_draws_of_a_sweep_are_no_results(add, runs, tmp_path):
