@@ -33,6 +33,7 @@ def pad(width): . + "                    " | .[0:width];
       "Difference there: \(.difference | points) points, 95% interval \(.ci95[0] | points) to \(.ci95[1] | points) (\(.n) rows)." end) end),
   (if $compared.resolution == "" then empty else $compared.resolution end),
   (if $compared.conditions == "" then empty else $compared.conditions end),
+  (if $compared.equal_texts == "" then empty else "**\($compared.equal_texts)**" end),
   (if $compared.new == [] then empty else "Only in this build: \($compared.new | join(", "))." end),
   (if $compared.for == [] then empty else "\nFor this build:\n", ($compared.for[] | "- " + .) end),
   (if $compared.against == [] then empty else "\nAgainst it:\n", ($compared.against[] | "- " + .) end),

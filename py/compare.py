@@ -17,6 +17,9 @@ from settings import load_settings, number
 from stats import PASS_SCORE, interval, judge, mean
 from suite import read_baseline, read_result, read_targets
 
+NEARLY_ALL = 0.9  # share of equal texts that two models do not reach by chance
+FEWEST_PAIRS = 5  # with fewer texts nothing is said
+
 
 def category_rows(result: dict, baseline: dict, targets: dict) -> list[dict]:
     """A row for each category, and one for all of them, beside the baseline and the target."""
@@ -145,6 +148,32 @@ def describe_differences(baseline: dict, result: dict) -> str:
     return " ".join(f"{head}: {', '.join(names)}." for head, names in said.items() if names)
 
 
+def equal_texts(pairs: list[tuple[str, str]]) -> tuple[int, int, bool]:
+    """How many pairs of texts are equal, of how many, and whether that is nearly all.
+
+    A pair with an empty text does not count.
+    """
+    equal = [one == other for one, other in pairs if one.strip() and other.strip()]
+    n, count = len(equal), sum(equal)
+    return count, n, n >= FEWEST_PAIRS and count / n >= NEARLY_ALL
+
+
+def describe_equal_texts(baseline: dict, result: dict) -> str:
+    """A warning if two models gave nearly the same answers; else it is empty."""
+    models = [side.get("model", {}) for side in (baseline, result)]
+    differ, ids = "weights differ", [model.get("weights_sha256") for model in models]
+    if None in ids:
+        differ, ids = "models' names differ", [m.get("served_id") or m.get("path") for m in models]
+    texts = [[str(p.get("text") or "") for p in prompts] for prompts in pair(baseline, result)[0]]
+    equal, n, nearly_all = equal_texts(texts)
+    if not nearly_all or None in ids or ids[0] == ids[1]:
+        return ""
+    return (
+        f"{equal} of {n} answers are the same, word for word, though the {differ}:"
+        "\ndid one model answer both?"
+    )
+
+
 def compare(baseline: dict, result: dict, targets: dict, margin: float) -> dict:
     """What compare.jq and the report show of the two. `margin` is MARGIN."""
     compared = difference(baseline, result)
@@ -155,6 +184,7 @@ def compare(baseline: dict, result: dict, targets: dict, margin: float) -> dict:
         **conclude(result, baseline, compared, rows, targets["overall"], margin),
         "calls": compare_calls(baseline, result),
         "conditions": describe_differences(baseline, result),
+        "equal_texts": describe_equal_texts(baseline, result),
         # q5-float32 has answered in place of q5, as on every CPU
         "float32": str(result["model"].get("served_id")).endswith("/q5-float32"),
     }

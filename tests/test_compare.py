@@ -149,3 +149,40 @@ def test_a_sweep_names_the_seed_of_the_training_and_no_spread_of_one_draw(tmp_pa
     ]
     one = [["0", "0", "-", "30%", "50%", "fail"], ["0", "1", "30%", "-", "50%"]]
     assert sweep("build/q5") == one
+
+
+def answered(*answers, **model):
+    made = result(*[1] * len(answers), model=model)
+    for prompt, text in zip(made["prompts"], answers, strict=True):
+        prompt["text"] = text
+    return made
+
+
+TEXTS = [f"answer {n}" for n in range(10)]
+SAME = "answers are the same, word for word, though the"
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        (TEXTS, f"**10 of 10 {SAME} weights differ:\ndid one model answer both?**"),
+        ([*TEXTS[:9], "another"], f"**9 of 10 {SAME} weights differ:"),
+        ([*TEXTS[:8], "another", "one more"], None),
+        ([*TEXTS[:5], *[""] * 5], f"**5 of 5 {SAME}"),  # an empty answer does not count
+        ([*TEXTS[:4], *[""] * 6], None),
+    ],
+)
+def test_equal_answers_of_different_weights_are_a_warning(compare, answers, says):
+    said = compare(answered(*TEXTS, weights_sha256="a"), answered(*answers, weights_sha256="b"))
+    assert said.returncode == 0 and (says in said.stdout if says else SAME not in said.stdout)
+    same = compare(answered(*TEXTS, weights_sha256="a"), answered(*answers, weights_sha256="a"))
+    assert same.returncode == 0 and SAME not in same.stdout
+    assert SAME not in compare(answered(*[""] * 10, weights_sha256="a"), answered(*answers)).stdout
+
+
+def test_where_weights_are_not_known_the_names_of_the_models_are_compared(compare):
+    one = answered(*TEXTS, weights_sha256=None, served_id="8b", path="http://a")
+    two = answered(*TEXTS, weights_sha256="b", served_id="30b", path="http://a")
+    assert f"10 of 10 {SAME} models' names differ:" in compare(one, two).stdout
+    assert SAME not in compare(one, one).stdout
+    assert SAME not in compare(answered(*TEXTS), two).stdout  # nothing is known of the first
