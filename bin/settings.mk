@@ -4,7 +4,8 @@
 
 CONFIG := phase40.env
 # What the command line may set besides the keys of phase40.env. Each is empty otherwise.
-OPTIONS := RESUME WORKERS HOSTS MLX PYTHON3 ADAPTERS A B SEEDS TEMPERATURES TRAIN_SEEDS MODEL CHECKPOINT NAME PYTEST
+OPTIONS := RESUME WORKERS HOSTS MLX PYTHON3 ADAPTERS A B SEEDS TEMPERATURES TRAIN_SEEDS MODEL CHECKPOINT NAME RESULT \
+	PYTEST
 $(foreach option,$(OPTIONS),$(eval $(option) :=))
 
 KEYS := $(shell sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' phase40.env)

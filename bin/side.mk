@@ -39,6 +39,9 @@ gate: ## fail unless the last verdict is pass; builds nothing
 verify: ## read every file that the manifest names: what differs?
 	@.venv/bin/python py/manifest.py verify --build $(BUILD)
 
+autopsy: setup ## RESULT="old.json ..." of the script of February 2026: which model answered?
+	@.venv/bin/python py/autopsy.py $(foreach file,$(RESULT),$(call quote,$(file)))
+
 # == Use: the model that came out
 
 chat: ## talk to the built model
@@ -118,5 +121,5 @@ test-faults: setup ## kill twenty builds at random moments, finish each, compare
 bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals: setup ## measure one part (tests/bench_*.py)
 	@bin/python tests/$(subst -,_,$@).py $(CONFIG)
 
-.PHONY: plan why status runs gate verify chat serve adopt sweep test lint lock test-faults \
+.PHONY: plan why status runs gate verify autopsy judge no-model chat serve adopt sweep test lint lock test-faults \
 	bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals
