@@ -39,8 +39,9 @@ gate: ## fail unless the last verdict is pass; builds nothing
 verify: ## read every file that the manifest names: what differs?
 	@.venv/bin/python py/manifest.py verify --build $(BUILD)
 
-autopsy: setup ## RESULT="old.json ..." of the script of February 2026: which model answered?
-	@.venv/bin/python py/autopsy.py $(foreach file,$(RESULT),$(call quote,$(file)))
+autopsy: setup ## which model answered? RESULT="old.json ..." of February 2026
+	@$(if $(RESULT),,echo "autopsy: no file; make autopsy RESULT=old.json" >&2; exit 2;) \
+		.venv/bin/python py/autopsy.py $(foreach file,$(RESULT),$(call quote,$(file)))
 
 # == Use: the model that came out
 

@@ -3,8 +3,10 @@
 import json
 import sys
 import uuid
+from types import SimpleNamespace
 
 import pytest
+from mlx_lm.server import APIHandler
 
 import program
 from autopsy import main
@@ -17,23 +19,20 @@ CALL = (
 )
 
 
-def response(model, text, finish_reason="stop", **message):
-    """What mlx_lm's server answers, with keys in its order (generate_response)."""
-    return {
-        "id": f"chatcmpl-{uuid.uuid4()}",
-        "system_fingerprint": f"0.30.7-0.30.6-macOS-15-arm64-{uuid.uuid4().hex[:4]}",
-        "object": "chat.completion",
-        "model": model,
-        "created": uuid.uuid4().int % 10**10,
-        "choices": [
-            {
-                "index": 0,
-                "finish_reason": finish_reason,
-                "message": {"role": "assistant", "content": text or None, **message},
-            }
-        ],
-        "usage": {"prompt_tokens": 99, "completion_tokens": 40, "total_tokens": 139},
-    }
+def response(model, text, finish_reason="stop", tool_calls=None):
+    """What the real mlx_lm server answers a request for `model`."""
+    request = SimpleNamespace(
+        request_id=f"chatcmpl-{uuid.uuid4()}",
+        system_fingerprint=f"0.30.7-0.30.6-macOS-15-arm64-{uuid.uuid4().hex[:4]}",
+        object_type="chat.completion",
+        requested_model=model,
+        created=10**9 + uuid.uuid4().int % 10**9,
+        stream=False,
+    )
+    counts = {"prompt_token_count": 99, "completion_token_count": 40}
+    return APIHandler.generate_response(
+        request, text, finish_reason, **counts, tool_calls=tool_calls
+    )
 
 
 def entry(n, answer, code="", score=0.5):
@@ -159,12 +158,23 @@ def test_different_answers_with_a_common_beginning_are_different(autopsy):
     built = BUILT + "/in-another-folder"
     files = {"a": (built, calls(built)), "b": (BUILT, calls(BUILT, first=9))}
     assert "0 of 6 answers are the same" in autopsy(**files)[1]
-    tools = {"tool_calls": [{"function": {"name": "x"}, "type": "function", "id": "new"}]}
-    a = [entry(n, response(BUILT, "Yes.", **tools)) for n in range(6)]
-    tools["tool_calls"][0]["id"] = "other"
-    b = [entry(n, response(BUILT, "Yes.", **tools)) for n in range(6)]
+    call = {"function": {"name": "x"}, "type": "function"}
+    a, b = (
+        [entry(n, response(BUILT, "Yes.", tool_calls=[call | {"id": id}])) for n in range(6)]
+        for id in ("one", "other")
+    )
     said = autopsy(a=(BUILT, a), b=(BUILT, b))[1]
     assert "6 of 6 answers are the same" in said and "model answer" not in said
+
+
+def test_a_few_characters_of_an_answer_are_not_an_answer(autopsy):
+    """Behind a long name the file shows so little of an answer that any two are alike."""
+    before = str(response("", "Sure")).index("Sure")
+    model = ("a long name " * 40)[: 400 - len("Sure") - before]
+    short = [entry(n, response(model, "Sure, I can do that.")) for n in range(6)]
+    assert short[0]["response_snippet"].endswith("'content': 'Sure")
+    other = [entry(n, response(model, "Surely not.")) for n in range(6)]
+    assert "0 of 0 answers are the same" in autopsy(a=("x", short), b=("y", other))[1]
 
 
 def test_empty_answers_are_not_called_the_same(autopsy):
@@ -194,4 +204,4 @@ def test_make_autopsy_takes_several_files(autopsy, make, tmp_path):
     assert ended.returncode == 2 and "Error 1" in ended.stderr  # make's own status is always 2
     assert "the same model" in ended.stdout and "another model" in ended.stdout
     assert f"autopsy: {tmp_path}/b.json: '{FIRST_ID}' was asked, not 'other'" in ended.stderr
-    assert "required: files" in make("autopsy").stderr
+    assert make("autopsy").stderr.startswith("autopsy: no file; make autopsy RESULT=old.json\n")
