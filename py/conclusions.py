@@ -51,7 +51,7 @@ def conclude_calls(result: dict, target: float) -> list[tuple[bool, str]]:
     if (result["overall"] or 0) - (result["strict_overall"] or 0) >= MISSED:
         found.append((False, f"Only {percent(result['strict_overall'])} with real calls."))
     if invented := result.get("invented_calls"):
-        found.append((False, f"{invented} calls of functions that do not exist."))
+        found.append((False, f"Calls of functions that do not exist: {invented}."))
     return found
 
 

@@ -33,7 +33,7 @@ def rows_to_ask(data: Path, limit: int, tools: set[str]) -> tuple[list[dict], in
             continue
         wanted = messages[turn]["content"]
         row = {"id": place.replace(".jsonl", ""), "messages": messages[:turn], "wanted": wanted}
-        row["max_tokens"] = 64 + len(wanted) // 2  # about twice as long as the wanted answer
+        row["max_tokens"] = 32 + len(wanted) // 2  # more than the wanted answer needs
         found.append(row)
     count = min(limit or len(found), len(found))
     return [found[n * len(found) // count] for n in range(count)], left_out
