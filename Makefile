@@ -32,16 +32,16 @@ preflight = $(foreach key,$(filter-out BUILD DATA_URL EVAL_URL EVAL_MODEL EVAL_P
 base      = BASE_MODEL=$(BASE_MODEL)
 # Training takes longest, so it goes by content: settings, a checksum of the rows, the versions of mlx and mlx-lm,
 # and the base model's revision on the hub, which py/models.py notes. Only a base in a folder of yours goes by date.
+rows      = rows=$(firstword $(shell cat $(ROWS) 2>/dev/null | cksum))
 train     = $(foreach key,BASE_MODEL EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE NUM_LAYERS LORA_RANK LORA_SCALE \
 	LORA_DROPOUT ITERS BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT STEPS_PER_EVAL \
-	SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED,$(key)=$($(key))) \
-	rows=$(firstword $(shell cat $(ROWS) 2>/dev/null | cksum)) \
+	SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED,$(key)=$($(key))) $(rows) \
 	revision=$(shell sed -n 's|.*"$(BASE_MODEL)": "\(.*\)".*|\1|p' $(BUILD)/models.json 2>/dev/null) \
 	$(filter $(BASE_MODEL)==% mlx==% mlx-lm==%,$(shell cat py/requirements.lock py/requirements-embedded.lock))
 quantize  = Q_BITS=$(Q_BITS) Q_GROUP_SIZE=$(Q_GROUP_SIZE)
 ladder    = LADDER_ROWS=$(LADDER_ROWS) $(quantize)
 asked     = $(foreach key,SUITE TARGETS TOOLS VALID_CALLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY \
-	EVAL_EXACT,$(key)=$($(key)))
+	EVAL_EXACT,$(key)=$($(key))) $(if $(ASK_ROWS),$(rows))
 eval      = $(asked) $(foreach key,EXPERIMENT EVAL_URL EVAL_MODEL,$(key)=$($(key)))
 eval_base = $(asked) BASE_MODEL=$(BASE_MODEL)
 compare   = BASELINE=$(BASELINE) TARGETS=$(TARGETS) MARGIN=$(MARGIN)
@@ -99,8 +99,8 @@ $(BUILD)/base: $(call changed,base) | $(if $(EMBEDDED),$(BUILD)/.phase40-build,$
 # == Train: LoRA on the last 16 of 36 layers
 # The 30B model had adapters on 8 of its 48 layers: choosing among its experts did the work. A dense model has no
 # experts to choose among, so more of its layers must learn the tools. 16 of 36, 44%, was chosen beforehand. 800
-# iterations of 4 rows are the 2.76 epochs of Phase 33b, and its learning rate, 1e-4, did not diverge. What need
-# not change is left alone, so that the model, and the layers it needs, explain the difference.
+# iterations of 4 rows are the 2.76 epochs of Phase 33b. What need not change is left alone, so that the model, and
+# the layers it needs, explain the difference.
 #
 # --mask-prompt counts only a row's last answer in the loss, as Phase 33b did. EXPAND_TURNS=1 makes one row for each
 # answer, so that all are trained. py/train.py runs the mlx_lm command that stands here, keeps its metrics, and
@@ -143,7 +143,6 @@ $(BUILD)/fused: $(BUILD)/adapters | $(BUILD)/base
 # LOW_MEMORY=1 fuses and quantizes in one go, for a Mac of 16 GB: the same bits from a third of the memory.
 # py/publish.py gives q5 the tool parser that drops none of its calls, the prompt format of training, and a card.
 quantize: $(BUILD)/q5 ## quantize the fused model
-
 ifeq ($(LOW_MEMORY),1)
 $(BUILD)/q5: $(BUILD)/adapters $(call changed,quantize) | $(BUILD)/base
 	bin/python py/fuse_and_quantize.py --model $(BUILD)/base --adapter-path $< \
@@ -183,37 +182,33 @@ $(BUILD)/ladder.json: $(BUILD)/adapters $(call changed,ladder) \
 # A real mlx_lm server is asked for the model by the path it was started with, never by "the first id it lists":
 # that may be the untuned base. If a prompt has another number of tokens there than in training, or the server
 # drops a call, the run stops. What a model has answered once is kept in answers.jsonl, and not asked again. With
-# EVAL_URL a server that is already running is asked, and no model is built.
+# EVAL_URL a server that is already running is asked, and no model is built. ASK_ROWS asks the validation rows, too.
 EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) --tools $(TOOLS) --temperature $(EVAL_TEMPERATURE) \
 	--seed $(EVAL_SEED) --max-tokens $(EVAL_MAX_TOKENS) --concurrency $(EVAL_CONCURRENCY) --timeout $(EVAL_TIMEOUT) \
 	--port $(EVAL_PORT)
-# The validation rows that hold a call are asked too: does the model make the same call?
 ASK_ROWS = $(if $(filter-out -1,$(VALID_CALLS)),--data $(DATA) --valid-calls $(VALID_CALLS))
 ASKED = $(if $(filter none,$(EVAL_URL)),--model $(BUILD)/q5 --serve $(SERVED),\
 	--url $(EVAL_URL) $(if $(filter-out none,$(EVAL_MODEL)),--served-model $(EVAL_MODEL)))
-
-SCORER = py/evaluate.py py/score.py py/calls.py py/validation.py
+QUESTIONS = $(SUITE) $(TARGETS) $(TOOLS) py/evaluate.py py/score.py py/calls.py py/validation.py
 eval: $(BUILD)/report.html ## run the whole experiment, from data to report
 demo: ## the same on this machine, on an embedded 135M model
 	@$(MAKE) --no-print-directory eval CONFIG=demo.env
 
-$(BUILD)/eval.json: $(if $(filter none,$(EVAL_URL)),$(BUILD)/q5 $(SERVED)) $(SUITE) $(TARGETS) $(TOOLS) \
-		$(if $(ASK_ROWS),$(ROWS)) $(SCORER) $(call changed,eval) | $(LADDER) $(BUILD)/.phase40-build
+$(BUILD)/eval.json: $(if $(filter none,$(EVAL_URL)),$(BUILD)/q5 $(SERVED)) $(QUESTIONS) $(call changed,eval) \
+		| $(LADDER) $(BUILD)/.phase40-build $(if $(ASK_ROWS),$(ROWS))
 	$(EVALUATE) $(ASK_ROWS) --experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@.tmp
 	@$(if $(filter none,$(EVAL_URL)),.venv/bin/python py/publish.py --model $(BUILD)/q5 --result $@.tmp)
 	@bin/done.sh $@ eval '$(eval)'
 
 # The untuned base, asked the same way: what the training was worth. BASELINE=base compares with it.
 eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
-$(BUILD)/eval_base.json: $(SUITE) $(TARGETS) $(TOOLS) $(if $(ASK_ROWS),$(ROWS)) $(SCORER) \
-		$(wildcard $(BASE_MODEL)/*.safetensors) $(call changed,eval_base) | $(BUILD)/base
+$(BUILD)/eval_base.json: $(QUESTIONS) $(wildcard $(BASE_MODEL)/*.safetensors) $(call changed,eval_base) | $(BUILD)/base
 	$(EVALUATE) $(ASK_ROWS) --experiment base --model $(BUILD)/base --work $(BUILD)/judged/base \
 		--server-log $(BUILD)/logs/server_base.log --out $@.tmp
 	@bin/done.sh $@ eval_base '$(eval_base)'
 
 # == Compare: category by category with the model that it should replace
-# The targets were registered before the first run, so that nobody can argue with the verdict. 27 prompts are few:
-# the interval beside the total shows how uncertain the score is.
+# The targets were registered before the first run, so that nobody can argue with the verdict.
 AGAINST = $(if $(filter base,$(BASELINE)),$(BUILD)/eval_base.json,$(BASELINE))
 
 compare: $(if $(A),setup,$(BUILD)/compare.md) ## the table; A=eval.json B=eval.json compares any two results

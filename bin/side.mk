@@ -65,12 +65,11 @@ JUDGED = $(BUILD)/judged/$(or $(NAME),$(named))
 JUDGE = --model $(call quote,$(MODEL)) --work $(JUDGED) \
 	$(if $(ADAPTERS),--adapters $(call quote,$(ADAPTERS))) $(CHECKPOINT:%=--checkpoint %)
 
-judge: $(if $(MODEL),$(JUDGED)/report.html,no-model) ## MODEL=folder-or-name ADAPTERS=folder CHECKPOINT=600
+judge: $(if $(MODEL),$(JUDGED)/report.html) ## MODEL=folder-or-name ADAPTERS=folder CHECKPOINT=600
+	@$(if $(MODEL),,echo "judge: name a model with MODEL=, a folder or a name on the hub" >&2; exit 2)
 	@jq -r '"\(.experiment): \(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%"' $(JUDGED)/eval.json
 	@echo "BASELINE=$(JUDGED)/eval.json compares with it; $< shows every answer"
-no-model:
-	@echo "judge: name a model with MODEL=, a folder or a name on the hub" >&2; exit 2
-$(JUDGED)/eval.json: $(SUITE) $(TARGETS) $(TOOLS) $(if $(ASK_ROWS),$(ROWS)) FORCE | $(BUILD)/.phase40-build
+$(JUDGED)/eval.json: $(QUESTIONS) FORCE | $(BUILD)/.phase40-build $(if $(ASK_ROWS),$(ROWS))
 	@mkdir -p $(@D)/logs
 	bin/python py/models.py --model $(call quote,$(MODEL))
 	$(EVALUATE) $(ASK_ROWS) --experiment $(notdir $(JUDGED)) $(JUDGE) \
@@ -122,5 +121,5 @@ test-faults: setup ## kill twenty builds at random moments, finish each, compare
 bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals: setup ## measure one part (tests/bench_*.py)
 	@bin/python tests/$(subst -,_,$@).py $(CONFIG)
 
-.PHONY: plan why status runs gate verify autopsy judge no-model chat serve adopt sweep test lint lock test-faults \
+.PHONY: plan why status runs gate verify autopsy judge chat serve adopt sweep test lint lock test-faults \
 	bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals

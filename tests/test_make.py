@@ -90,8 +90,10 @@ def test_a_step_notes_every_setting_that_its_command_reads(step):
 
     command = lines(rf"\$\(BUILD\)/{STEPS[step]}:")
     if "$(EVALUATE)" in command:
-        command += lines("EVALUATE =") + lines("ASKED =")
+        command += lines("EVALUATE =") + lines("ASK_ROWS =") + lines("ASKED =")
     noted = lines(f"{step} +=")
+    if "$(asked)" in noted:
+        noted += lines("asked +=")
     read, listed = (
         {key for key in load_settings() if re.search(rf"\b{key}\b", text)}
         for text in (command, noted)
@@ -136,7 +138,7 @@ def test_rows_retrain_by_content_and_the_rest_goes_by_date(own, make):
     assert "py/preflight.py" in run.stdout and made(run.stdout) == []
     with (config.parent / "rows/train.jsonl").open("a") as rows:
         rows.write("\n")
-    assert same(planned(make, config), TRAINED)
+    assert same(planned(make, config), [*TRAINED, "eval_base.json"])
     shutil.copy(ROOT / "data/demo/train.jsonl", config.parent / "rows/train.jsonl")
     assert planned(make, config) == []
     touch(config.parent / "suite.json")
