@@ -105,8 +105,9 @@ def test_eval_json_follows_the_contract(built):
     result = json.loads((build / "eval.json").read_text())
     assert " ".join(result) == (
         "schema experiment model suite settings server prompts categories overall strict_overall"
-        " ci95 verdict certainty smallest_difference invented_calls seconds"
+        " ci95 verdict certainty smallest_difference invented_calls calls formats tools seconds"
     )
+    assert result["calls"]["n"] == len(result["calls"]["rows"]) == 8
     suite = build.parent / "suite.json"
     assert result["suite"]["sha256"] == hashlib.sha256(suite.read_bytes()).hexdigest()
     weights = (build / "q5/model.safetensors").read_bytes()
@@ -115,8 +116,8 @@ def test_eval_json_follows_the_contract(built):
     assert [p["id"] for p in result["prompts"]] == ["text-01", "text-02", "text-03", "multi-01"]
     for prompt in result["prompts"]:
         assert " ".join(prompt) == (
-            "id category prompt score strict_score format tools_called invented keywords_found"
-            " finish_reason prompt_tokens completion_tokens seconds attempts text"
+            "id category prompt wanted score strict_score format tools_called invented keywords_found"
+            " finish_reason prompt_tokens completion_tokens seconds attempts text instead"
         )
         assert 0 < prompt["completion_tokens"] <= 24
     assert load_settings(config)["EXPERIMENT"] == result["experiment"] == "tiny"
@@ -128,7 +129,7 @@ def test_the_page_has_every_section_and_every_answer(built):
     for prompt in json.loads((build / "eval.json").read_text())["prompts"]:
         assert f'<span class="id">{prompt["id"]}</span>' in page
         assert html.escape(prompt["text"][:40]).replace("&#x27;", "&#39;") in page
-    for section in ("training", "ladder", "answers", "preflight", "manifest"):
+    for section in ("calls", "training", "ladder", "answers", "preflight", "manifest"):
         assert f'<h2 id="{section}">' in page
 
 
