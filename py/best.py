@@ -1,12 +1,13 @@
-"""Keep the checkpoint with the lowest validation loss. Runs when a training has ended.
+"""Keep the best checkpoint: the one with the lowest validation loss, or with the most right calls.
 
-    python best.py STAGING OUT
+    python best.py STAGING OUT [--select calls --select-rows N --tools TOOLS --data DATA]
 
-mlx-lm keeps the last weights, and the loss that it reports for a checkpoint is of the weights one
-update earlier. So this program loads the best few checkpoints by that loss, and the last one, from
-their files, and validates them again. It uses every row; mlx-lm leaves out those that fill no
-batch. OUT gets the adapter, its config, the metrics and training.json. STAGING is not changed.
-Exit status 1: no checkpoint can be kept.
+It runs when a training has ended. mlx-lm keeps the last weights, and the loss that it reports for a
+checkpoint is of the weights one update earlier. So this program loads the best few checkpoints by
+that loss, and the last one, from their files, and validates them again. It uses every row; mlx-lm
+leaves out those that fill no batch. With --select calls they also answer validation rows, and the
+loss decides only between equals. OUT gets the adapter, its config, the metrics and training.json.
+STAGING is not changed. Exit status 1: no checkpoint can be kept.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from files import read_json, write_json
 from loss import valid_rows, validation_loss
 from models import hub_name
 from program import Failed, run
+from right_calls import count_right, rows_of
+from suite import read_tools
 
 TRIED = 3  # of the best reported losses
 SERVICES = ("wandb", "swanlog")  # folders that REPORT_TO makes in the adapter path
@@ -33,8 +36,11 @@ def last_reported(validations: dict[int, float], iteration: int) -> float:
     return validations[max(seen for seen in validations if seen <= iteration)]
 
 
-def recompute(config: dict, weights: dict[int, Path]) -> dict[int, float]:
-    """Iterations -> validation loss over all rows, of the weights in the files. NaN is left out."""
+def recompute(config: dict, weights: dict[int, Path], asked: list, tools: set) -> dict[int, dict]:
+    """Iterations -> {val_loss}, over all rows, of the weights in the files. NaN is left out.
+
+    With rows in `asked`, also how many of these get the right_calls.
+    """
     model, tokenizer = load(config["model"])
     kind = config["fine_tune_type"]
     if kind != "full":
@@ -45,10 +51,12 @@ def recompute(config: dict, weights: dict[int, Path]) -> dict[int, float]:
     for iteration, file in weights.items():
         model.load_weights(str(file), strict=False)
         loss, _ = validation_loss(model, rows, config)
-        if math.isfinite(loss):
-            found[iteration] = loss
-        else:
+        if not math.isfinite(loss):
             print(f"best: WARNING: the loss of iteration {iteration} is {loss}", file=sys.stderr)
+            continue
+        found[iteration] = {"val_loss": loss}
+        if asked:
+            found[iteration]["right_calls"] = count_right(model, tokenizer, asked, tools)
     if not found:
         raise Failed("no checkpoint has a validation loss that is a number")
     return found
@@ -76,19 +84,32 @@ def copy_records(staging: Path, config: dict, out: Path) -> None:
                 shutil.copytree(folder / service, out / service, dirs_exist_ok=True)
 
 
+def numbers(entry: dict, rows: int) -> str:
+    """What is known of a candidate that was asked so many rows."""
+    calls = f"right calls in {entry['right_calls']} of {rows} rows, " if rows else ""
+    return f"{calls}validation loss {entry['val_loss']:.4f}"
+
+
 def say(training: dict) -> None:
     """Print the candidates as a table, and the choice."""
     best, gain = training["best_iteration"], training["gain_over_last"]
-    print("  iteration   while training   from its file")
+    rows = training.get("select_rows", 0)
+    print("  iteration   while training   from its file" + ("   right calls" if rows else ""))
     for entry in training["candidates"]:
         line = "  {iteration:>9}   {reported:>14.4f}   {val_loss:>13.4f}".format(**entry)
+        line += f"   {entry['right_calls']:>4} of {rows:<3}" if rows else ""
         print(line + ("  best" if entry["iteration"] == best else ""))
-    lower = f", {gain:.4f} lower than the last" if gain else ""
-    print(f"Keeping iteration {best}: validation loss {training['best_val_loss']:.4f}{lower}.")
+    kept = next(entry for entry in training["candidates"] if entry["iteration"] == best)
+    lower = f", {gain:.4f} lower than the last" if gain and gain > 0 else ""
+    print(f"Keeping iteration {best}: {numbers(kept, rows)}{lower}.")
+    lowest = min(training["candidates"], key=lambda entry: entry["val_loss"])
+    if lowest["iteration"] != best:
+        print(f"The loss would keep iteration {lowest['iteration']}: {numbers(lowest, rows)}.")
 
 
-def keep_best(staging: Path, out: Path, keep_checkpoints: bool) -> None:
+def keep_best(args) -> None:
     """Fill OUT. Raises Failed when there is no checkpoint to keep."""
+    staging, out = args.staging, args.out
     ended = read_json(staging / "training.json")
     if ended["failed"]:
         raise Failed(ended["stop_reason"])
@@ -96,27 +117,34 @@ def keep_best(staging: Path, out: Path, keep_checkpoints: bool) -> None:
     checkpoints = trained_weights(staging, ended)
     if not checkpoints:
         raise Failed(f"{staging}: no checkpoint to keep; SAVE_EVERY is more than ITERS?")
+    asked, tools = [], set()
+    if args.select == "calls":
+        tools = read_tools(args.tools)
+        asked = rows_of(args.data, args.select_rows, tools)
     validations = losses(read_metrics(staging), "val_loss")
     reported = {n: last_reported(validations, n) for n in checkpoints}
     tried = {*sorted(checkpoints, key=reported.get)[:TRIED], max(checkpoints)}
-    found = recompute(config, {n: checkpoints[n] for n in sorted(tried)})
-    best, last = min(found, key=found.get), found.get(max(checkpoints))
+    found = recompute(config, {n: checkpoints[n] for n in sorted(tried)}, asked, tools)
+    best = min(found, key=lambda n: (-found[n].get("right_calls", 0), found[n]["val_loss"]))
+    loss, last = found[best]["val_loss"], found.get(max(checkpoints), {}).get("val_loss")
     training = ended | {
         "best_iteration": best,
-        "best_val_loss": found[best],
+        "best_val_loss": loss,
         "last_val_loss": last,
-        "gain_over_last": None if last is None else last - found[best],
+        "gain_over_last": None if last is None else last - loss,
         "base_val_loss": validations[0],
         "epochs": epochs(config, ended["iterations"]),
+        "select": args.select,
+        **({"select_rows": len(asked)} if asked else {}),
         "candidates": [
-            {"iteration": n, "reported": reported[n], "val_loss": loss} for n, loss in found.items()
+            {"iteration": n, "reported": reported[n], **entry} for n, entry in found.items()
         ],
     }
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     copy_records(staging, config, out)
     shutil.copy(checkpoints[best], out / FINAL)
-    for iteration, file in checkpoints.items() if keep_checkpoints else ():
+    for iteration, file in checkpoints.items() if args.keep_checkpoints else ():
         shutil.copy(file, out / f"{iteration:07d}_{FINAL}")
     write_json(out / "training.json", training)
     say(training)
@@ -129,8 +157,14 @@ def main() -> None:
     parser.add_argument("staging", type=Path, help="the adapter path that was trained in")
     parser.add_argument("out", type=Path, help="folder to make")
     parser.add_argument("--keep-checkpoints", action="store_true")
+    parser.add_argument("--select", choices=("loss", "calls"), default="loss")
+    parser.add_argument("--select-rows", type=int, default=0, help="how many are asked; 0: all")
+    parser.add_argument("--tools", type=Path, help="with --select calls: the tools")
+    parser.add_argument("--data", type=Path, help="with --select calls: the folder of the raw rows")
     args = parser.parse_args()
-    keep_best(args.staging, args.out, args.keep_checkpoints)
+    if args.select == "calls" and not (args.tools and args.data):
+        parser.error("--select calls needs --tools and --data")
+    keep_best(args)
 
 
 if __name__ == "__main__":
