@@ -109,6 +109,7 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     ask("data.tools", data.check_tools, train, suite, tools)
     ask("data.calls", data.check_calls, train, tools)
     ask("data.leaks", data.check_leaks, train, valid, suite)
+    ask("data.select", data.check_select, settings, train, valid, tools)
     ask("data.system_prompts", data.check_system_prompts, train, suite)
 
     folder = folders["BASE_MODEL"]

@@ -97,6 +97,16 @@ def all_rows(split: str, answers: list):
     return lambda folder: write_rows(folder / f"data/{split}.jsonl", rows)
 
 
+def select_calls(change):
+    """SELECT=calls, and a change of the rows."""
+
+    def both(folder):
+        change(folder)
+        configure(folder, SELECT="calls")
+
+    return both
+
+
 def content_of(role: str, new: str):
     """Change what the chat template makes of the messages of a role."""
     return template("m['content']", f"({new} if m['role'] == '{role}' else m['content'])")
@@ -220,6 +230,10 @@ RUINOUS = [
         pinned("".join("0" * 64 + f"  data/{s}.jsonl\n" for s in ("train", "valid"))),
     ),
     ("data.lengths: limit 45; cut 20: train.jsonl:1:", settings(MAX_SEQ_LENGTH=45)),
+    (
+        "data.select: 0 of 4; training has seen 4 more",
+        select_calls(all_rows("valid", [[gold(n)] for n in range(4)])),
+    ),
     # what the server and the scorer make of the calls
     ("served.parser: qwen3_coder, which the server would use, keeps 19 of 20", answer(LOST_CALL)),
     ("served.parser: the training rows hold no tool call", all_rows("train", [["Yes."]] * 20)),
@@ -337,6 +351,8 @@ SETTINGS = (
     "Q_BITS=7: expected one of 2, 3, 4, 5, 6, 8",
     "Q_BITS=abc: expected one of",
     "LR_SCHEDULE=cosin: expected one of constant, cosine_decay",
+    "SELECT=best: expected one of loss, calls",
+    "SELECT_ROWS=-1: expected 0 or more",
     "EXPAND_TURNS=yes: expected one of 0, 1",
     "LEARNING_RATE=fast: expected a number",
     "LEARNING_RATE=0: expected above 0 to 1",

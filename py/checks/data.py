@@ -16,6 +16,7 @@ from files import sha256_of
 from rows import assistant_texts, first_request
 from score import EXECUTE_CODE, calls_in_text, code_of
 from show import some
+from validation import first_call
 
 RARE = 5  # calls; a tool with fewer is hardly taught
 CALL_WORDS = re.compile(r"<function=|</?tool_?call|\bexecute_code\b")
@@ -135,6 +136,19 @@ def check_leaks(train: list, valid: list, suite: dict) -> tuple[list[dict], dict
         fix = f"the {measure} looks better than it is: take them out of train, or of {split}"
         found.append(finding(f"data.leaks.{split}", level, what, evidence, fix))
     return found, facts
+
+
+def check_select(settings: dict, train: list, valid: list, tools: set[str]) -> list[dict]:
+    """With SELECT=calls: is there a validation row that the checkpoints can be asked?"""
+    if settings["SELECT"] != "calls":
+        return []
+    trained = {first_request(messages) for _, messages in train}
+    calling = [messages for _, messages in valid if first_call(messages, tools) is not None]
+    unseen = sum(first_request(messages) not in trained for messages in calling)
+    evidence = f"{unseen} of {len(valid)}; training has seen {len(calling) - unseen} more"
+    what = "validation rows with a call, for SELECT=calls"
+    fix = "add validation rows with calls and prompts of their own, or set SELECT=loss"
+    return [finding("data.select", "ok" if unseen else "fail", what, evidence, fix)]
 
 
 def check_system_prompts(rows: list, suite: dict) -> list[dict]:

@@ -15,6 +15,7 @@ CHOICES = {
     "LR_SCHEDULE": ("constant", "cosine_decay", "linear_schedule"),
     "FINE_TUNE_TYPE": ("lora", "dora", "full"),
     "OPTIMIZER": ("adam", "adamw", "muon", "sgd", "adafactor"),
+    "SELECT": ("loss", "calls"),
 }
 SWITCHES = "GRAD_CHECKPOINT KEEP_CHECKPOINTS EXPAND_TURNS EVAL_EXACT LOW_MEMORY STRICT"
 CHOICES |= dict.fromkeys(SWITCHES.split(), ("0", "1"))
@@ -30,7 +31,7 @@ RANGES = (
     ("LORA_RANK", int, 1, 65536),
     ("VAL_BATCHES LADDER_ROWS VALID_CALLS", int, -1, MANY),
     ("SEED EVAL_SEED", int, 0, 2**32 - 1),
-    ("PATIENCE EVAL_MAX_TOKENS", int, 0, MANY),
+    ("PATIENCE SELECT_ROWS EVAL_MAX_TOKENS", int, 0, MANY),
     ("EVAL_PORT", int, 0, 65535),
     ("LEARNING_RATE", float, ABOVE_0, 1),
     ("LORA_SCALE EPOCHS COVERAGE TRAINABLE", float, ABOVE_0, MANY),
