@@ -33,9 +33,11 @@ base      = BASE_MODEL=$(BASE_MODEL)
 # Training takes longest, so it goes by content: settings, a checksum of the rows, the versions of mlx and mlx-lm,
 # and the base model's revision on the hub, which py/models.py notes. Only a base in a folder of yours goes by date.
 rows      = rows=$(firstword $(shell cat $(ROWS) 2>/dev/null | cksum))
+# With SELECT=calls the rows also choose the checkpoint: rows= then ends in -calls, so both ways are noticed.
+chosen    = $(if $(filter calls,$(SELECT)),-calls SELECT_ROWS=$(SELECT_ROWS) TOOLS=$(TOOLS))
 train     = $(foreach key,BASE_MODEL EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE NUM_LAYERS LORA_RANK LORA_SCALE \
 	LORA_DROPOUT ITERS BATCH_SIZE GRAD_ACCUMULATION OPTIMIZER LEARNING_RATE LR_SCHEDULE GRAD_CHECKPOINT STEPS_PER_EVAL \
-	SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED,$(key)=$($(key))) $(rows) \
+	SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED,$(key)=$($(key))) $(rows)$(chosen) \
 	revision=$(shell sed -n 's|.*"$(BASE_MODEL)": "\(.*\)".*|\1|p' $(BUILD)/models.json 2>/dev/null) \
 	$(filter $(BASE_MODEL)==% mlx==% mlx-lm==%,$(shell cat py/requirements.lock py/requirements-embedded.lock))
 quantize  = Q_BITS=$(Q_BITS) Q_GROUP_SIZE=$(Q_GROUP_SIZE)
@@ -104,7 +106,7 @@ $(BUILD)/base: $(call changed,base) | $(if $(EMBEDDED),$(BUILD)/.phase40-build,$
 #
 # --mask-prompt counts only a row's last answer in the loss, as Phase 33b did. EXPAND_TURNS=1 makes one row for each
 # answer, so that all are trained. py/train.py runs the mlx_lm command that stands here, keeps its metrics, and
-# stops it when it overfits. py/best.py keeps the checkpoint with the lowest validation loss.
+# stops it when it overfits. py/best.py keeps the checkpoint with the lowest validation loss, or the most right calls.
 TRAINED_ON = $(if $(filter 1,$(EXPAND_TURNS)),$(BUILD)/data,$(DATA))
 $(BUILD)/data: $(ROWS) | $(BUILD)/preflight.ok
 	bin/python py/expand_turns.py --out $@.tmp
@@ -118,15 +120,15 @@ $(BUILD)/adapters: $(wildcard $(BASE_MODEL)/*.safetensors) $(call changed,train)
 		| $(BUILD)/preflight.ok $(BUILD)/base $(filter $(BUILD)/data,$(TRAINED_ON))
 	$(LAUNCH) bin/python py/train.py --patience $(PATIENCE) --min-delta $(MIN_DELTA) --lr-schedule $(LR_SCHEDULE) \
 		--rank $(LORA_RANK) --scale $(LORA_SCALE) --dropout $(LORA_DROPOUT) $(if $(filter 1,$(RESUME)),--resume) \
-		mlx_lm lora --train --model $(BUILD)/base --data $(TRAINED_ON) --mask-prompt \
-		--fine-tune-type $(FINE_TUNE_TYPE) --num-layers $(NUM_LAYERS) \
-		--iters $(ITERS) --batch-size $(BATCH_SIZE) --grad-accumulation-steps $(GRAD_ACCUMULATION) \
-		--optimizer $(OPTIMIZER) --learning-rate $(LEARNING_RATE) --max-seq-length $(MAX_SEQ_LENGTH) --seed $(SEED) \
-		--steps-per-report $(STEPS_PER_REPORT) --steps-per-eval $(STEPS_PER_EVAL) --val-batches $(VAL_BATCHES) \
-		--save-every $(SAVE_EVERY) $(if $(filter 1,$(GRAD_CHECKPOINT)),--grad-checkpoint) \
-		--adapter-path $(BUILD)/adapters.training \
+		mlx_lm lora --train --model $(BUILD)/base --data $(TRAINED_ON) --mask-prompt --adapter-path $(BUILD)/adapters.training \
+		--fine-tune-type $(FINE_TUNE_TYPE) --num-layers $(NUM_LAYERS) --iters $(ITERS) --batch-size $(BATCH_SIZE) \
+		--grad-accumulation-steps $(GRAD_ACCUMULATION) --optimizer $(OPTIMIZER) --learning-rate $(LEARNING_RATE) \
+		--max-seq-length $(MAX_SEQ_LENGTH) --seed $(SEED) --steps-per-report $(STEPS_PER_REPORT) \
+		--steps-per-eval $(STEPS_PER_EVAL) --val-batches $(VAL_BATCHES) --save-every $(SAVE_EVERY) \
+		$(if $(filter 1,$(GRAD_CHECKPOINT)),--grad-checkpoint) \
 		$(if $(filter-out none,$(REPORT_TO)),--report-to $(REPORT_TO) --project-name $(EXPERIMENT))
-	bin/python py/best.py $(BUILD)/adapters.training $@.tmp $(if $(filter 1,$(KEEP_CHECKPOINTS)),--keep-checkpoints)
+	bin/python py/best.py $(BUILD)/adapters.training $@.tmp $(if $(filter 1,$(KEEP_CHECKPOINTS)),--keep-checkpoints) \
+		$(if $(filter calls,$(SELECT)),--select calls --select-rows $(SELECT_ROWS) --tools $(TOOLS) --data $(DATA))
 	@cp $(BUILD)/logs/adapters.log $@.tmp/train.log
 	@bin/done.sh $@ train '$(train)'
 	@rm -rf $(BUILD)/adapters.training
@@ -160,7 +162,6 @@ SERVED = $(BUILD)/q5-float32
 else
 SERVED = $(BUILD)/q5
 endif
-
 $(BUILD)/q5-float32: $(BUILD)/q5
 	bin/python -m mlx_lm convert --hf-path $< --mlx-path $@.tmp --dtype float32 \
 		$$(jq -r '.facts.model.float32_flags // "--dequantize"' $(BUILD)/preflight.json)
@@ -169,7 +170,6 @@ $(BUILD)/q5-float32: $(BUILD)/q5
 # == Ladder: has the adapter survived?
 # The validation loss of base, base + adapter, fused and q5, on the same tokens, shows a lost adapter at once.
 LADDER = $(if $(filter -1,$(LADDER_ROWS))$(filter-out none,$(EVAL_URL)),,$(BUILD)/ladder.json)
-
 ladder: $(BUILD)/ladder.json ## validation loss of base, base + adapter, fused and q5
 $(BUILD)/ladder.json: $(BUILD)/adapters $(call changed,ladder) \
 		| $(if $(filter 0,$(LOW_MEMORY)),$(BUILD)/fused) $(SERVED) $(BUILD)/base $(filter $(BUILD)/data,$(TRAINED_ON))
@@ -187,7 +187,7 @@ EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) --too
 	--seed $(EVAL_SEED) --max-tokens $(EVAL_MAX_TOKENS) --concurrency $(EVAL_CONCURRENCY) --timeout $(EVAL_TIMEOUT) \
 	--port $(EVAL_PORT)
 ASK_ROWS = $(if $(filter-out -1,$(VALID_CALLS)),--data $(DATA) --valid-calls $(VALID_CALLS))
-ASKED = $(if $(filter none,$(EVAL_URL)),--model $(BUILD)/q5 --serve $(SERVED),\
+ASKED = $(if $(filter none,$(EVAL_URL)),--model $(BUILD)/q5 --serve $(SERVED) $(if $(chosen),--chosen-rows $(SELECT_ROWS)),\
 	--url $(EVAL_URL) $(if $(filter-out none,$(EVAL_MODEL)),--served-model $(EVAL_MODEL)))
 QUESTIONS = $(SUITE) $(TARGETS) $(TOOLS) py/evaluate.py py/score.py py/calls.py py/validation.py
 eval: $(BUILD)/report.html ## run the whole experiment, from data to report

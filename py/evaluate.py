@@ -25,7 +25,7 @@ from server import start_server
 from settings import secret
 from stats import summarize
 from suite import messages_of, read_suite, read_targets, read_tools
-from validation import mark, rows_to_ask, summarize_calls
+from validation import mark, rows_to_ask, summarize_calls, without_chosen
 
 SETTINGS = ("temperature", "max_tokens", "concurrency", "seed")
 KEPT = ("finish_reason", "prompt_tokens", "completion_tokens", "seconds", "attempts", "text")
@@ -109,6 +109,8 @@ def evaluate(args) -> tuple[dict, int]:
     rows, left_out = [], 0
     if args.data:
         rows, left_out = rows_to_ask(args.data, args.valid_calls, tools)
+        if args.chosen_rows is not None:
+            rows, left_out = without_chosen(args.data, args.valid_calls, tools, args.chosen_rows)
     target, questions = find_target(args), [*prompts, *rows]
     try:
         answered = ask_all(questions, target, args, lambda *pair: describe(*pair, tools))
@@ -165,6 +167,7 @@ def main() -> None:
     parser.add_argument("--targets", type=Path, required=True, help="JSON with 'targets'")
     parser.add_argument("--tools", type=Path, required=True, help="JSON with the tools' names")
     parser.add_argument("--data", type=Path, help="folder of the rows; none: no row is asked")
+    parser.add_argument("--chosen-rows", type=int, help="SELECT_ROWS, if SELECT is calls")
     parser.add_argument("--valid-calls", type=int, default=0, help="so many rows; 0: all")
     parser.add_argument("--out", type=Path, required=True, help="eval.json to write")
     parser.add_argument("--answers", type=Path, help="default: answers.jsonl beside --out")

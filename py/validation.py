@@ -35,8 +35,24 @@ def rows_to_ask(data: Path, limit: int, tools: set[str]) -> tuple[list[dict], in
         row = {"id": place.replace(".jsonl", ""), "messages": messages[:turn], "wanted": wanted}
         row["max_tokens"] = 32 + len(wanted) // 2  # more than the wanted answer needs
         found.append(row)
-    count = min(limit or len(found), len(found))
-    return [found[n * len(found) // count] for n in range(count)], left_out
+    return evenly(found, limit), left_out
+
+
+def evenly(rows: list[dict], limit: int) -> list[dict]:
+    """At most `limit` of the rows, from beginning to end; all for 0. Rows may be sorted by tool."""
+    count = min(limit or len(rows), len(rows))
+    return [rows[n * len(rows) // count] for n in range(count)]
+
+
+def without_chosen(data: Path, limit: int, tools: set[str], chosen: int) -> tuple[list, int]:
+    """rows_to_ask() without the rows by which SELECT=calls chose the checkpoint, `chosen` of all.
+
+    Their share of right calls would be too high: the checkpoint is the one that got most of them.
+    """
+    rows, left_out = rows_to_ask(data, 0, tools)
+    seen = [row["id"] for row in evenly(rows, chosen)]
+    others = [row for row in rows if row["id"] not in seen]
+    return evenly(others, limit), left_out + len(seen)
 
 
 def first_call(messages: list[dict], tools: set[str]) -> int | None:

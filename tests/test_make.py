@@ -24,7 +24,7 @@ SETTINGS = {
             *("GRAD_ACCUMULATION=2", "FINE_TUNE_TYPE=dora", "OPTIMIZER=sgd", "LORA_RANK=4"),
             *("LR_SCHEDULE=constant", "GRAD_CHECKPOINT=1", "LORA_SCALE=10", "LORA_DROPOUT=0.1"),
             *("STEPS_PER_EVAL=2", "SAVE_EVERY=2", "STEPS_PER_REPORT=3", "VAL_BATCHES=3"),
-            *("PATIENCE=2", "MIN_DELTA=0.1", "MAX_SEQ_LENGTH=100"),
+            *("PATIENCE=2", "MIN_DELTA=0.1", "MAX_SEQ_LENGTH=100", "SELECT=calls"),
         ),
         TRAINED,
     ),
@@ -49,6 +49,7 @@ SETTINGS = {
             *("CHECKSUMS=data/phase33b.sha256", "TRAIN_ROWS=400", "VALID_ROWS=39", "COVERAGE=99"),
             *("EPOCHS=2", "TRAINABLE=2", "STRICT=1"),
             *("DATA_URL=file:///nowhere", "KEEP_CHECKPOINTS=1", "REPORT_TO=wandb"),
+            "SELECT_ROWS=8",
             *("EVAL_TIMEOUT=5", "EVAL_PORT=9000", "BASELINE=data/baseline.json"),
         ),
         [],
@@ -143,6 +144,18 @@ def test_rows_retrain_by_content_and_the_rest_goes_by_date(own, make):
     assert planned(make, config) == []
     touch(config.parent / "suite.json")
     assert planned(make, config) == ["eval.json", "eval_base.json"]
+
+
+def test_another_way_to_choose_the_checkpoint_retrains_both_ways(own, make):
+    """The line of SELECT=loss is that of builds from before there was a choice: they stay."""
+    config, build = own
+    note = build / "made/train"
+    assert "SELECT" not in note.read_text() and "calls" not in note.read_text()
+    dry = make("-n", "train", f"CONFIG={config}", "SELECT=calls").stdout
+    note.write_text(re.search(r"done.sh \S+/adapters train '(.*)'", dry)[1])
+    assert planned(make, config, "SELECT=calls") == []
+    assert same(planned(make, config, "SELECT=calls", "SELECT_ROWS=8"), TRAINED)
+    assert same(planned(make, config), TRAINED)
 
 
 def test_a_model_that_is_gone_is_made_again_only_when_it_is_needed(own, make):
