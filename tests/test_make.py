@@ -59,6 +59,7 @@ SETTINGS = {
 # rows are noted by their checksum.
 FREE = {"BUILD", "DATA", "EXPERIMENT", "KEEP_CHECKPOINTS", "REPORT_TO", "LOW_MEMORY"}
 FREE |= {"EVAL_TIMEOUT", "EVAL_PORT"}
+FREE |= {"SELECT_ROWS"}  # for the evaluation: another value retrains
 # Settings that reach a command through a variable: which rows, which model, which server.
 INDIRECT = {"BASE_MODEL", "EXPAND_TURNS", "EVAL_EXACT"}
 QUICK = {"compare.md", "manifest.json", "report.html"}
@@ -93,8 +94,9 @@ def test_a_step_notes_every_setting_that_its_command_reads(step):
     if "$(EVALUATE)" in command:
         command += lines("EVALUATE =") + lines("ASK_ROWS =") + lines("ASKED =")
     noted = lines(f"{step} +=")
-    if "$(asked)" in noted:
-        noted += lines("asked +=")
+    for name in ("asked", "chosen"):
+        if f"$({name})" in noted:
+            noted += lines(f"{name} +=")
     read, listed = (
         {key for key in load_settings() if re.search(rf"\b{key}\b", text)}
         for text in (command, noted)

@@ -4,7 +4,7 @@ import pytest
 
 from experiment import CALL, row, write_rows
 from score import calls_in_text
-from validation import mark, rows_to_ask, summarize_calls
+from validation import mark, rows_to_ask, summarize_calls, without_chosen
 
 TOOLS = {"read_file", "hover"}
 READ = CALL.format(tool="read_file", n=1)
@@ -32,6 +32,12 @@ def test_rows_are_asked_up_to_their_first_call_and_not_if_training_has_seen_them
 def test_a_bound_takes_rows_evenly(data):
     rows, left_out = rows_to_ask(data, 2, TOOLS)
     assert [entry["id"] for entry in rows] == ["valid:3", "valid:5"] and left_out == 1
+
+
+def test_rows_that_chose_the_checkpoint_are_not_asked(data):
+    rows, left_out = without_chosen(data, 0, TOOLS, 2)
+    assert [entry["id"] for entry in rows] == ["valid:4", "valid:6"] and left_out == 3
+    assert without_chosen(data, 0, TOOLS, 0) == ([], 5)
 
 
 def answer(code: str) -> str:
