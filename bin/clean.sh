@@ -38,7 +38,8 @@ fi
 if [ "$what" = all ]; then
     names="$names adapters adapters.training sweep judged logs made models.json answers.jsonl"
     names="$names preflight.ok preflight.json ladder.json eval.json eval.incomplete.json eval_base.json"
-    names="$names eval_base.incomplete.json compare.md manifest.json report.html runs.html .phase40-build"
+    names="$names eval_base.incomplete.json compare.md sweep.md manifest.json report.html runs.html"
+    names="$names .phase40-build"
 fi
 before=$(du -sk "$build" | cut -f 1)
 for name in $names; do

@@ -4,8 +4,8 @@
 
 CONFIG := phase40.env
 # What the command line may set besides the keys of phase40.env. Each is empty otherwise.
-OPTIONS := RESUME WORKERS HOSTS MLX PYTHON3 ADAPTERS A B SEEDS TEMPERATURES TRAIN_SEEDS MODEL CHECKPOINT NAME RESULT \
-	PYTEST
+OPTIONS := RESUME WORKERS HOSTS MLX PYTHON3 ADAPTERS A B SEEDS TEMPERATURES TRAIN_SEEDS LEAN MODEL CHECKPOINT NAME \
+	RESULT PYTEST
 $(foreach option,$(OPTIONS),$(eval $(option) :=))
 
 KEYS := $(shell sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' phase40.env)
@@ -14,8 +14,13 @@ UNKNOWN := $(filter-out CONFIG $(KEYS) $(OPTIONS),$(GIVEN))
 $(if $(UNKNOWN),$(error $(UNKNOWN): unknown key; phase40.env lists the keys there are))
 
 $(if $(filter-out 1,$(RESUME)),$(error RESUME=$(RESUME): expected 1))
+$(if $(filter-out 0 1,$(LEAN)),$(error LEAN=$(LEAN): expected 0 or 1))
 $(if $(B),$(if $(A),,$(error B=$(B): it is compared with A=; set both)))
 $(if $(filter-out cuda12 cuda13,$(MLX)),$(error MLX=$(MLX): expected cuda13 or cuda12, or nothing for a Mac or a CPU))
+# Another goal would not read these: make eval MODEL=x would evaluate the build.
+$(if $(MODEL),$(if $(filter-out judge sweep,$(or $(MAKECMDGOALS),help)),$(error MODEL=$(MODEL): only make judge and make sweep read it)))
+$(if $(RESULT),$(if $(filter-out autopsy,$(or $(MAKECMDGOALS),help)),$(error RESULT=$(RESULT): only make autopsy reads it)))
+$(if $(MODEL),$(if $(TRAIN_SEEDS),$(error TRAIN_SEEDS=$(TRAIN_SEEDS): a judged MODEL is not trained; leave one of the two out)))
 
 quote = '$(subst ','\'',$(1))'
 PROBLEM := $(shell bin/settings.sh $(call quote,$(value CONFIG)) \

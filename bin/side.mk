@@ -81,22 +81,31 @@ $(JUDGED)/report.html: $(JUDGED)/eval.json
 	@bin/done.sh $@
 
 # == Sweep: how much of a score is luck?
-# The same model is asked again with other seeds and temperatures. An answer that is known is not asked for
-# again. TRAIN_SEEDS trains the experiment again, each seed in a folder of its own, whose models go afterwards.
-# At temperature 0 nothing is drawn, so one seed is enough.
+# The build, or a judged MODEL, is asked again with other seeds and temperatures. What was asked before, by make eval
+# too, is not asked again. At temperature 0 nothing is drawn, so one seed is enough. TRAIN_SEEDS trains the
+# experiment again, each seed in a folder of its own. Its models are removed when it is scored; LEAN=0 keeps them.
+SWEPT = $(if $(MODEL),$(JUDGED),$(BUILD))
+SWEEP = $(if $(MODEL),--experiment $(notdir $(JUDGED)) $(JUDGE),--experiment $(EXPERIMENT) $(ASKED))
 DRAWS = $(foreach t,$(or $(TEMPERATURES),$(EVAL_TEMPERATURE)),$(foreach s,$(if $(filter 0 0.0,$(t)),$(EVAL_SEED),\
-	$(or $(SEEDS),$(EVAL_SEED))),$(BUILD)/sweep/seed-$(s)-temperature-$(t).json))
+	$(or $(SEEDS),$(EVAL_SEED))),$(SWEPT)/sweep/seed-$(s)-temperature-$(t).json))
+TRAINED = $(TRAIN_SEEDS:%=$(BUILD)/sweep/train-%)
 
-$(BUILD)/sweep/seed-%.json: $(if $(filter none,$(EVAL_URL)),$(BUILD)/q5 $(SERVED)) $(SUITE) FORCE
-	@mkdir -p $(@D)
-	$(EVALUATE) --seed $(firstword $(subst -, ,$*)) --temperature $(lastword $(subst -, ,$*)) \
-		--experiment $(EXPERIMENT) $(ASKED) --server-log $(BUILD)/logs/server.log --out $@.tmp
+sweep: $(SWEPT)/sweep.md ## SEEDS="0 1" TEMPERATURES="0 0.7" TRAIN_SEEDS="0 1" LEAN=0, or MODEL=
+	@cat $<
+$(SWEPT)/sweep.md: $(or $(TRAINED:%=%/sweep.md),$(DRAWS))
+	@.venv/bin/python py/sweep.py --out $@.tmp \
+		$(or $(foreach folder,$(TRAINED),$(DRAWS:$(BUILD)/%=$(folder)/%)),$(DRAWS))
 	@bin/done.sh $@
-
-sweep: $(if $(TRAIN_SEEDS),,$(DRAWS)) ## SEEDS="0 1" TEMPERATURES="0 0.7" TRAIN_SEEDS="0 1"
-	@for seed in $(TRAIN_SEEDS); do folder=$(BUILD)/sweep/train-$$seed; \
-		$(MAKE) --no-print-directory sweep TRAIN_SEEDS= SEED=$$seed BUILD=$$folder && bin/clean.sh $$folder models || exit 1; done
-	@jq -s -r -f bin/sweep.jq $(or $(foreach s,$(TRAIN_SEEDS),$(subst $(BUILD)/,$(BUILD)/sweep/train-$(s)/,$(DRAWS))),$(DRAWS))
+$(SWEPT)/sweep/seed-%.json: $(if $(MODEL)$(filter-out none,$(EVAL_URL)),,$(BUILD)/q5 $(SERVED)) $(SUITE) FORCE \
+		| $(BUILD)/.phase40-build
+	@mkdir -p $(@D) $(SWEPT)/logs
+	$(if $(MODEL),bin/python py/models.py --model $(call quote,$(MODEL)))
+	$(EVALUATE) --seed $(firstword $(subst -, ,$*)) --temperature $(lastword $(subst -, ,$*)) $(SWEEP) \
+		--answers $(SWEPT)/answers.jsonl --server-log $(SWEPT)/logs/server.log --out $@.tmp
+	@bin/done.sh $@
+$(BUILD)/sweep/train-%/sweep.md: FORCE
+	@$(MAKE) --no-print-directory sweep TRAIN_SEEDS= SEED=$* BUILD=$(@D)
+	@$(if $(filter 0,$(LEAN)),,bin/clean.sh $(@D) models)
 
 # == Develop: for those who work on the recipe itself
 

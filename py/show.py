@@ -25,6 +25,17 @@ def in_columns(head: str, text: str) -> str:
     return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False, **indent)
 
 
+def table(rows: list) -> str:
+    """A Markdown table with aligned columns. The first row is its head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    head, *others = rows
+    lines = []
+    for row in (head, ["-" * width for width in widths], *others):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def explain(error: ValidationError) -> str:
     """What pydantic found wrong: "messages[1].content: Input should be ..."."""
     return some([explain_one(problem) for problem in error.errors()])

@@ -134,23 +134,6 @@ def test_pairs_make_a_difference_narrower_but_equal_gains_are_not_called_certain
     assert difference(result(*[0] * 27), same)["ci95"] == [0.7982, 1]
 
 
-def test_a_sweep_names_the_seed_of_the_training_and_no_spread_of_one_draw(tmp_path):
-    def sweep(*models):
-        files = [tmp_path / f"{n}.json" for n in range(len(models))]
-        for n, (file, path) in enumerate(zip(files, models, strict=True)):
-            file.write_text(json.dumps(result(1, model={"path": path}, overall=0.3 + n / 10)))
-        lines = run("jq", "-s", "-r", "-f", ROOT / "bin/sweep.jq", *files).stdout.splitlines()
-        return [line.split() for line in (*lines[1 : 1 + len(files)], lines[-1])]
-
-    assert sweep("build/sweep/train-3/q5", "build/sweep/train-4/q5") == [
-        ["0", "0", "3", "30%", "50%", "fail"],
-        ["0", "0", "4", "40%", "50%", "fail"],
-        ["0", "2", "35%", "7.1%", "50%"],
-    ]
-    one = [["0", "0", "-", "30%", "50%", "fail"], ["0", "1", "30%", "-", "50%"]]
-    assert sweep("build/q5") == one
-
-
 def answered(*answers, **model):
     made = result(*[1] * len(answers), model=model)
     for prompt, text in zip(made["prompts"], answers, strict=True):

@@ -200,21 +200,51 @@ def test_any_two_results_can_be_set_side_by_side(built, make, tmp_path):
     assert make("compare", f"CONFIG={config}", A="nowhere.json").returncode == 0
 
 
-def test_sweep_tabulates_draws_and_their_spread(built, make):
+def test_sweep_asks_what_was_never_asked_and_tabulates_it(built, make):
     config, build, _ = built
-    run = make("sweep", f"CONFIG={config}", "SEEDS=0 1", "TEMPERATURES=0 0.7")
+    server_log = (build / "logs/server.log").read_bytes()
+    run = make("sweep", f"CONFIG={config}")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "4 of 4 prompts are answered already" in run.stdout  # by make eval, at temperature 0
+    assert (build / "logs/server.log").read_bytes() == server_log
+
+    words = ["SEEDS=0 1", "TEMPERATURES=0 0.7"]
+    run = make("sweep", f"CONFIG={config}", *words)
     assert run.returncode == 0, run.stdout + run.stderr
     results = {path.stem: json.loads(path.read_text()) for path in (build / "sweep").glob("*.json")}
     assert sorted(results) == [
         *("seed-0-temperature-0", "seed-0-temperature-0.7", "seed-1-temperature-0.7")
     ]
-    texts = [[p["text"] for p in result["prompts"]] for result in results.values()]
-    assert texts[0] != texts[1] != texts[2]
+    texts = {name: [p["text"] for p in result["prompts"]] for name, result in results.items()}
+    assert len(set(map(tuple, texts.values()))) == 3
     settings = results["seed-1-temperature-0.7"]["settings"]
     assert (settings["seed"], settings["temperature"]) == (1, 0.7)
-    table = [line.split() for line in run.stdout.splitlines()]
-    assert ["0.7", "2", "0%", "0%", "0%"] in table
+    table = (build / "sweep.md").read_text()
+    assert table in run.stdout and max(map(len, table.splitlines())) <= 80
+    assert "| overall    | 4 | 0%     | 0%     | 0%     | 0%       |" in table
+    assert "\n- temperature 0.7 against 0: 0 points, 95% interval -" in table
+
+    again = make("sweep", f"CONFIG={config}", *words)
+    assert again.stdout.count("4 of 4 prompts are answered already") == 3
     shutil.rmtree(build / "sweep")
+    (build / "sweep.md").unlink()
+
+
+def test_the_models_of_a_training_seed_go_when_it_is_scored(built, make):
+    config, build, _ = built
+    words = ["sweep", f"CONFIG={config}", "TRAIN_SEEDS=1"]
+    seed, models = build / "sweep/train-1", {"q5", "fused"}
+    run = make(*words)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "| 1    | train 1 | 0    | 0%" in (build / "sweep.md").read_text()
+    assert (seed / "adapters").is_dir() and not models & {file.name for file in seed.iterdir()}
+    run = make(*words, "LEAN=0")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "adapters" not in made(run.stdout)
+    assert "4 of 4 prompts are answered already" in run.stdout
+    assert models <= {file.name for file in seed.iterdir()}
+    shutil.rmtree(build / "sweep")
+    (build / "sweep.md").unlink()
 
 
 def test_serve_says_how_to_talk_to_it_and_answers(built, make):
