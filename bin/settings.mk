@@ -20,7 +20,6 @@ $(if $(filter-out cuda12 cuda13,$(MLX)),$(error MLX=$(MLX): expected cuda13 or c
 # Another goal would not read these: make eval MODEL=x would evaluate the build.
 $(if $(MODEL),$(if $(filter-out judge sweep,$(or $(MAKECMDGOALS),help)),$(error MODEL=$(MODEL): only make judge and make sweep read it)))
 $(if $(RESULT),$(if $(filter-out autopsy,$(or $(MAKECMDGOALS),help)),$(error RESULT=$(RESULT): only make autopsy reads it)))
-$(if $(MODEL),$(if $(TRAIN_SEEDS),$(error TRAIN_SEEDS=$(TRAIN_SEEDS): a judged MODEL is not trained; leave one of the two out)))
 
 quote = '$(subst ','\'',$(1))'
 PROBLEM := $(shell bin/settings.sh $(call quote,$(value CONFIG)) \
@@ -32,6 +31,7 @@ ifneq ($(filter-out DATA=$(DATA),$(shell grep '^DATA=' $(CONFIG))),)
 include data/own.env
 endif
 include $(CONFIG)
+$(if $(TRAIN_SEEDS),$(if $(MODEL)$(filter-out none,$(EVAL_URL)),$(error TRAIN_SEEDS=$(TRAIN_SEEDS): they train the build; leave out MODEL= and EVAL_URL=)))
 
 # Programs read the settings from this (py/settings.py).
 export SETTINGS = $(foreach key,$(KEYS),$(key)=$($(key)))

@@ -24,16 +24,15 @@ def read_draw(path: Path) -> dict:
     totals = {"overall": result["overall"], "strict": result["strict_overall"]}
     try:
         trained = re.search(r"sweep/train-(\d+)/[^/]*$", result["model"]["path"])
-        counts = {name: part["n"] for name, part in result["categories"].items()}
-        scores = {name: part["score"] for name, part in result["categories"].items()}
+        parts = result["categories"].items()
         return {
             "title": f"# Sweep: {result['experiment']} ({result['suite']['name']})",
             "train": int(trained[1]) if trained else -1,
             "temperature": float(result["settings"]["temperature"]),
             "seed": int(result["settings"]["seed"]),
             "verdict": result["verdict"],
-            "counts": counts | dict.fromkeys(totals, len(result["prompts"])),
-            "scores": scores | totals,
+            "counts": {k: p["n"] for k, p in parts} | dict.fromkeys(totals, len(result["prompts"])),
+            "scores": {name: part["score"] for name, part in parts} | totals,
             "prompts": {(p["id"], p["prompt"]): p["score"] for p in result["prompts"]},
         }
     except (KeyError, TypeError, ValueError) as error:
@@ -81,23 +80,18 @@ def describe(draws: list[dict]) -> str:
     all_seeds = [list(some) for _, some in groupby(draws, itemgetter("temperature"))]
     rows = [["draw", "group", "seed", "score", "strict", "verdict"]]
     for number, draw in enumerate(draws, start=1):
-        names = [f"train {draw['train']}"] if draw["train"] >= 0 else []
-        if len(all_seeds) > 1 or not names:
-            names.append(f"temperature {draw['temperature']:g}")
-        draw["draw"], draw["group"] = str(number), ", ".join(names)
+        trained = [f"train {draw['train']}"] if draw["train"] >= 0 else []
+        whole = ", ".join([*trained, f"temperature {draw['temperature']:g}"])
+        short = trained and len(all_seeds) == 1
+        draw["draw"], draw["group"] = str(number), trained[0] if short else whole
         totals = [percent(draw["scores"][name]) for name in ("overall", "strict")]
-        rows.append([draw["draw"], draw["group"], str(draw["seed"]), *totals, draw["verdict"]])
+        rows.append([draw["draw"], whole, str(draw["seed"]), *totals, draw["verdict"]])
     columns = groups + [some for some in all_seeds if some not in groups]
     scores = score_table([[draw] for draw in draws] + [some for some in columns if len(some) > 1])
     if scores.index("\n") > WIDTH:
         scores = score_table(columns)
-    title = draws[0]["title"]
-    if len(all_seeds) == 1:
-        title += f", temperature {draws[0]['temperature']:g}"
-    lines = [title, "", table(rows), "", scores, ""]
-    lines += ["The spread is the standard deviation of the overall scores.", ""]
-    if groups[1:]:
-        lines += ["Differences, prompt by prompt, of the draws' means:", ""]
+    note = "Spread: standard deviation of the overall scores. Differences: prompt by prompt.\n"
+    lines = [draws[0]["title"], "", table(rows), "", scores, "", note]
     lines += [in_columns("- ", difference(group, groups[0])) for group in groups[1:]]
     return "\n".join(lines).strip() + "\n"
 

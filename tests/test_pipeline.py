@@ -236,7 +236,7 @@ def test_the_models_of_a_training_seed_go_when_it_is_scored(built, make):
     seed, models = build / "sweep/train-1", {"q5", "fused"}
     run = make(*words)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "| 1    | train 1 | 0    | 0%" in (build / "sweep.md").read_text()
+    assert "| 1    | train 1, temperature 0 | 0    | 0%" in (build / "sweep.md").read_text()
     assert (seed / "adapters").is_dir() and not models & {file.name for file in seed.iterdir()}
     run = make(*words, "LEAN=0")
     assert run.returncode == 0, run.stdout + run.stderr

@@ -1,11 +1,10 @@
-"""A sweep says how far apart its draws are, by category and prompt by prompt, and under which name."""
+"""A sweep says how far apart its draws are, by category, prompt by prompt, under clear names."""
 
 import json
 
 import pytest
 
 from conftest import ROOT, write_config
-from stats import interval
 from taught import ANSWERS, suite_of
 from test_compare import result
 from training import run
@@ -52,7 +51,8 @@ def test_groups_are_compared_by_the_means_of_their_draws(sweep):
 def test_training_seeds_have_their_own_names(sweep):
     models = [f"build/sweep/train-{seed}/q5" for seed in (10, 3)]
     text = sweep(draw(1, 1, model=models[0]), draw(1, 0, model=models[1]))[1]
-    assert "| 1    | train 3  | 0    | 50%" in text and "| 2    | train 10 | 0    | 100%" in text
+    assert "| 1    | train 3, temperature 0  | 0    | 50%" in text
+    assert "| 2    | train 10, temperature 0 | 0    | 100%" in text
     assert "| overall  | 2 | 50%    | 100%   | 75%      |" in text
     assert "| spread   |   | -      | -      | 35.4%    |" in text
     assert "- train 10 against train 3: +50 points, 95% interval " in text
@@ -119,7 +119,8 @@ def test_a_judged_model_is_swept_in_its_own_folder(taught, tmp_path, make):
         (["MODEL=x"], "MODEL=x: only make judge and make sweep read it"),
         (["judge", "eval", "MODEL=x"], "MODEL=x: only make judge and make sweep read it"),
         (["eval", "RESULT=x"], "RESULT=x: only make autopsy reads it"),
-        (["sweep", "MODEL=x", "TRAIN_SEEDS=0"], "a judged MODEL is not trained"),
+        (["sweep", "MODEL=x", "TRAIN_SEEDS=0"], "TRAIN_SEEDS=0: they train the build"),
+        (["sweep", "EVAL_URL=http://x", "TRAIN_SEEDS=0"], "TRAIN_SEEDS=0: they train the build"),
         (["sweep", "LEAN=yes"], "LEAN=yes: expected 0 or 1"),
         (["sweep", "MODEL=/nowhere/at-all"], "/nowhere/at-all: no such model folder"),
     ],
