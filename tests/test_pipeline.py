@@ -116,8 +116,9 @@ def test_eval_json_follows_the_contract(built):
     assert [p["id"] for p in result["prompts"]] == ["text-01", "text-02", "text-03", "multi-01"]
     for prompt in result["prompts"]:
         assert " ".join(prompt) == (
-            "id category prompt wanted score strict_score format tools_called invented"
-            " keywords_found finish_reason prompt_tokens completion_tokens seconds attempts text instead"
+            "id category prompt wanted score strict_score format tools_called"
+            " invented keywords_found finish_reason prompt_tokens completion_tokens"
+            " seconds attempts text instead"
         )
         assert 0 < prompt["completion_tokens"] <= 24
     assert load_settings(config)["EXPERIMENT"] == result["experiment"] == "tiny"
