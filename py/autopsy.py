@@ -19,15 +19,10 @@ from show import in_columns, some
 from stats import mean
 from suite import check
 
-# A response of mlx_lm's server, as far as there is one. Its text can say anything and comes last.
-STRING = r"""(?:'(?:[^'\\\0-\x1f]|\\.)*'|"(?:[^"\\\0-\x1f]|\\.)*")"""
-KEYS = rf"(?:'\w+': (?:{STRING}|\w+), )*?"
-RESPONSE = re.compile(
-    rf"(?:\{{{KEYS}'model': (?:'default_model'|(?P<asked>{STRING}))"
-    rf"(?:, {KEYS}'choices': \[\{{'index': \d+, 'finish_reason': '(?P<ended>\w+)'"
-    # Fewer than 24 characters of a text are alike by chance. Ids of calls are left out.
-    r"(?:.*?'content': (?!(?:None|'')\})(?P<text>.{24,}?)(?:'type': |'usage': |$))?)?)?"
-)
+MODEL = re.compile(r"""'model': (?P<quote>['"])(?P<name>.*?)(?P=quote), """)
+ENDED = re.compile(r"'finish_reason': '(\w+)'")
+END_OF_TEXT = re.compile(r"'type': |'usage': ")  # an id follows, which is of one response only
+SHORT = 24  # characters; shorter texts are alike by chance
 
 
 class OldPrompt(BaseModel, strict=True):
@@ -47,21 +42,35 @@ def read_old_result(path: Path) -> dict:
     """A file, each prompt with what is shown of its response: asked, ended, text; "" if nothing."""
     result = check(read_json(path), OldResult, path)
     for prompt in result["prompts"]:
-        prompt |= RESPONSE.match(prompt["response_snippet"] or "").groupdict("")
+        prompt |= read_response(prompt["response_snippet"] or "")
         prompt["text"] = (prompt.get("code_snippet") or "") + prompt["text"]
     return result
 
 
+def read_response(snippet: str) -> dict[str, str]:
+    """asked, ended and text of the beginning of a response. Its text comes last: it can say all."""
+    head, _, choice = snippet.partition("'choices': [")
+    before, _, message = choice.partition("'message': ")
+    model, ended = MODEL.search(head), ENDED.search(before)
+    asked = model["name"] if model and snippet.startswith("{") else ""
+    text = END_OF_TEXT.split(message.partition("'content': ")[2])[0]
+    return {
+        "asked": "" if asked == "default_model" or not asked.isprintable() else asked,
+        "ended": ended[1] if ended else "",
+        "text": "" if len(text) < SHORT or text.startswith(("None}", "''}")) else text,
+    }
+
+
 def examine(path: Path, result: dict) -> list[str]:
     """Print what a file says. Returns a line for each model that answered in another's place."""
-    prompts, named, others = result["prompts"], repr(result["model"]), []
-    print(f"{path}: {len(prompts)} prompts\n" + in_columns("      named  ", named))
+    prompts, named, others = result["prompts"], result["model"], []
+    print(f"{path}: {len(prompts)} prompts\n" + in_columns("      named  ", repr(named)))
     for asked, count in Counter(prompt["asked"] for prompt in prompts).most_common():
         said = f"the same model; the {'' if asked == named else 'last part of the '}name is equal"
-        if asked and Path(asked[1:-1]).name != Path(named[1:-1]).name:
+        if asked and Path(asked).name != Path(named).name:
             said = "another model; neither the name nor its last part is equal"
-            others.append(f"{path}: {asked} was asked, not {named}")
-        print(in_columns(f"{count:5} asked  ", f"{asked}: {said}" if asked else "no model named"))
+            others.append(f"{path}: {asked!r} was asked, not {named!r}")
+        print(in_columns(f"{count:5} asked  ", f"{asked!r}: {said}" if asked else "no model named"))
     ended = Counter(prompt["ended"] for prompt in prompts)
     print(f"{ended['length']:5} cut at the token limit; not known for {ended['']}")
     return others

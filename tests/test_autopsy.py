@@ -95,7 +95,6 @@ def autopsy(tmp_path, monkeypatch, capsys):
         (BUILT, BUILT, "the name is equal"),
         ("phase40-8b-5bit", BUILT, "the last part of the name is equal"),
         ("models/o'brien's", "/Users/o'brien's", "the last part of the name is equal"),
-        ('a "quoted" o\'name\\', 'a "quoted" o\'name\\', "the name is equal"),
     ],
 )
 def test_the_model_that_the_file_names_was_asked(autopsy, named, asked, why):
