@@ -203,7 +203,7 @@ $(BUILD)/eval.json: $(if $(filter none,$(EVAL_URL)),$(BUILD)/q5 $(SERVED)) $(QUE
 # The untuned base, asked the same way: what the training was worth. BASELINE=base compares with it.
 eval-base: $(BUILD)/eval_base.json ## evaluate the untuned base model
 $(BUILD)/eval_base.json: $(QUESTIONS) $(wildcard $(BASE_MODEL)/*.safetensors) $(call changed,eval_base) | $(BUILD)/base
-	$(EVALUATE) $(ASK_ROWS) --experiment base --model $(BUILD)/base --work $(BUILD)/judged/base \
+	$(EVALUATE) $(ASK_ROWS) --experiment base --model $(BUILD)/base --work $(BUILD)/served-base \
 		--server-log $(BUILD)/logs/server_base.log --out $@.tmp
 	@bin/done.sh $@ eval_base '$(eval_base)'
 

@@ -31,7 +31,10 @@ fi
 python3 -c 'import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX | fcntl.LOCK_NB)' \
     "$build" 2>/dev/null || stop "a make is at work in $build; wait for it"
 
-names="data fused q5 q5-float32"
+names="data fused q5 q5-float32 served-base"
+for model in "$build"/judged/*/model; do
+    names="$names ${model#"$build"/}"
+done
 if [ "$what" = all ] || [ ! -L "$build/base" ]; then
     names="$names base" # a link to a model elsewhere takes no disk
 fi

@@ -17,7 +17,7 @@ def pad(width): . + "                    " | .[0:width];
   "\nVerdict: **\($b.verdict)**. Overall \($b.overall | percent), 95% interval \($b.ci95[0] | percent)"
   + " to \($b.ci95[1] | percent).",
   "Counting only real calls: \($b.strict_overall | percent).",
-  (if $compared.float32 then "Answered on a CPU by q5-float32, the same weights." else empty end),
+  (if $compared.float32 then "Answered on a CPU by a float32 copy: the same weights." else empty end),
   (if $b.errors then "**\($b.errors) prompts have no answer** and count nowhere." else empty end),
   (if $b.server.kind == "openai" then "Answered by \($b.model.served_id) at \($b.model.path)." else empty end),
   (if $base.errors then "**The baseline lacks \($base.errors) answers.**" else empty end),
@@ -30,7 +30,7 @@ def pad(width): . + "                    " | .[0:width];
      "\(.build.n) validation rows: right format \(.build.format | percent), tools \(.build.tools | percent),"
      + "\narguments \(.build.arguments | percent), 95% interval \(.build.ci95[0] | percent) to \(.build.ci95[1] | percent).",
      (if .n == 0 then empty else
-      "Difference there: \(.difference | points) points, 95% interval \(.ci95[0] | points) to \(.ci95[1] | points) (\(.n) rows)." end) end),
+      "Difference on these rows: \(.difference | points) points, 95% interval \(.ci95[0] | points) to \(.ci95[1] | points) (\(.n) rows)." end) end),
   (if $compared.resolution == "" then empty else $compared.resolution end),
   (if $compared.conditions == "" then empty else $compared.conditions end),
   (if $compared.equal_texts == "" then empty else "**\($compared.equal_texts)**" end),

@@ -17,13 +17,15 @@ $(if $(filter-out 1,$(RESUME)),$(error RESUME=$(RESUME): expected 1))
 $(if $(filter-out 0 1,$(LEAN)),$(error LEAN=$(LEAN): expected 0 or 1))
 $(if $(B),$(if $(A),,$(error B=$(B): it is compared with A=; set both)))
 $(if $(filter-out cuda12 cuda13,$(MLX)),$(error MLX=$(MLX): expected cuda13 or cuda12, or nothing for a Mac or a CPU))
+$(if $(CHECKPOINT),$(if $(ADAPTERS),,$(error CHECKPOINT=$(CHECKPOINT): it is a file of ADAPTERS=; set both)))
 # Another goal would not read these: make eval MODEL=x would evaluate the build.
-$(if $(MODEL),$(if $(filter-out judge sweep,$(or $(MAKECMDGOALS),help)),$(error MODEL=$(MODEL): only make judge and make sweep read it)))
-$(if $(RESULT),$(if $(filter-out autopsy,$(or $(MAKECMDGOALS),help)),$(error RESULT=$(RESULT): only make autopsy reads it)))
+only = $(if $($(1)),$(if $(filter-out $(2),$(or $(MAKECMDGOALS),help)),$(error $(1)=$($(1)): only these goals read it: $(2))))
+$(call only,MODEL,judge sweep)$(call only,RESULT,autopsy)
+$(if $(MODEL),,$(call only,ADAPTERS,adopt)$(call only,NAME,judge))
 
 quote = '$(subst ','\'',$(1))'
 PROBLEM := $(shell bin/settings.sh $(call quote,$(value CONFIG)) \
-	$(foreach key,$(filter $(KEYS),$(GIVEN)),$(call quote,$(key)=$(value $(key)))))
+	$(foreach key,$(filter $(KEYS) MODEL ADAPTERS CHECKPOINT NAME,$(GIVEN)),$(call quote,$(key)=$(value $(key)))))
 $(if $(PROBLEM),$(error $(PROBLEM)))
 
 include phase40.env

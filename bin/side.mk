@@ -59,13 +59,13 @@ adopt: | $(BUILD)/preflight.ok ## take ADAPTERS=folder, trained elsewhere, as th
 # MODEL is a folder or a name on the hub. ADAPTERS is a folder of adapters on top of it, and CHECKPOINT=600 takes
 # one of the numbered files there. It is asked as the build is, and nothing is written into its folder. The result
 # can be a BASELINE. It is named after the last two parts of the path, or NAME.
-last_two = $(notdir $(patsubst %/,%,$(dir $(abspath $(1)))))-$(notdir $(abspath $(1)))
-named = $(call last_two,$(MODEL))$(if $(ADAPTERS),+$(call last_two,$(ADAPTERS)))$(CHECKPOINT:%=-%)
-JUDGED = $(BUILD)/judged/$(or $(NAME),$(named))
+path_name = $(notdir $(patsubst %/,%,$(dir $(abspath $(1)))))-$(notdir $(abspath $(1)))
+judged_name = $(or $(NAME),$(call path_name,$(MODEL))$(if $(ADAPTERS),+$(call path_name,$(ADAPTERS)))$(CHECKPOINT:%=-%))
+JUDGED = $(BUILD)/judged/$(subst ..,-,$(subst /,-,$(subst :,-,$(subst %,-,$(judged_name)))))
 JUDGE = --model $(call quote,$(MODEL)) --work $(JUDGED) \
 	$(if $(ADAPTERS),--adapters $(call quote,$(ADAPTERS))) $(CHECKPOINT:%=--checkpoint %)
 
-judge: $(if $(MODEL),$(JUDGED)/report.html) ## MODEL=folder-or-name ADAPTERS=folder CHECKPOINT=600
+judge: $(if $(MODEL),$(JUDGED)/report.html) ## evaluate a model as it is: MODEL=folder-or-name ADAPTERS=folder CHECKPOINT=600
 	@$(if $(MODEL),,echo "judge: name a model with MODEL=, a folder or a name on the hub" >&2; exit 2)
 	@jq -r '"\(.experiment): \(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%"' $(JUDGED)/eval.json
 	@echo "BASELINE=$(JUDGED)/eval.json compares with it; $< shows every answer"
@@ -90,7 +90,7 @@ DRAWS = $(foreach t,$(or $(TEMPERATURES),$(EVAL_TEMPERATURE)),$(foreach s,$(if $
 	$(or $(SEEDS),$(EVAL_SEED))),$(SWEPT)/sweep/seed-$(s)-temperature-$(t).json))
 TRAINED = $(TRAIN_SEEDS:%=$(BUILD)/sweep/train-%)
 
-sweep: $(SWEPT)/sweep.md ## SEEDS="0 1" TEMPERATURES="0 0.7" TRAIN_SEEDS="0 1" LEAN=0, or MODEL=
+sweep: $(SWEPT)/sweep.md ## ask again: SEEDS="0 1" TEMPERATURES="0 0.7" TRAIN_SEEDS="0 1"; or MODEL=
 	@cat $<
 $(SWEPT)/sweep.md: $(or $(TRAINED:%=%/sweep.md),$(DRAWS))
 	@.venv/bin/python py/sweep.py --out $@.tmp \

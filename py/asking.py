@@ -42,8 +42,8 @@ def answer_question(server: Server, id: str, text: str, target: dict, args) -> d
     asked, tokenizer = json.loads(text), target["tokenizer"]
     request = {"model": target["served_id"], "chat_template_kwargs": TEMPLATE_ARGUMENTS}
     request |= {key: asked[key] for key in ("messages", "max_tokens", "temperature")}
-    if target["adapters"]:
-        request["adapters"] = str(target["adapters"].resolve())
+    if target["adapter"]:
+        request["adapters"] = str(target["adapter"].resolve())
     if asked["seed"] is not None:
         request["seed"] = asked["seed"]
     if tokenizer:

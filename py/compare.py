@@ -161,7 +161,7 @@ def equal_texts(pairs: list[tuple[str, str]]) -> tuple[int, int, bool]:
 def describe_equal_texts(baseline: dict, result: dict) -> str:
     """A warning if two models gave nearly the same answers; else it is empty."""
     models = [side.get("model", {}) for side in (baseline, result)]
-    differ, ids = "weights differ", [model.get("weights_sha256") for model in models]
+    differ, ids = "weights differ", [conditions(side)["weights"] for side in (baseline, result)]
     if None in ids:
         differ, ids = "models' names differ", [m.get("served_id") or m.get("path") for m in models]
     texts = [[str(p.get("text") or "") for p in prompts] for prompts in pair(baseline, result)[0]]
@@ -176,17 +176,15 @@ def describe_equal_texts(baseline: dict, result: dict) -> str:
 
 def compare(baseline: dict, result: dict, targets: dict, margin: float) -> dict:
     """What compare.jq and the report show of the two. `margin` is MARGIN."""
-    compared = difference(baseline, result)
+    compared = difference(baseline, result) | {"calls": compare_calls(baseline, result)}
     rows = category_rows(result, baseline, targets)
     return {
         "rows": rows,
         **compared,
         **conclude(result, baseline, compared, rows, targets["overall"], margin),
-        "calls": compare_calls(baseline, result),
         "conditions": describe_differences(baseline, result),
         "equal_texts": describe_equal_texts(baseline, result),
-        # q5-float32 has answered in place of q5, as on every CPU
-        "float32": str(result["model"].get("served_id")).endswith("/q5-float32"),
+        "float32": bool(result["model"].get("float32")),
     }
 
 
@@ -198,7 +196,11 @@ def main() -> None:
     args = parser.parse_args()
     baseline, result = read_baseline(args.baseline), read_result(args.result)
     margin = number(load_settings(), "MARGIN", float)
-    print(json.dumps(compare(baseline, result, read_targets(args.targets), margin)))
+    try:
+        print(json.dumps(compare(baseline, result, read_targets(args.targets), margin)))
+    except (KeyError, TypeError, AttributeError) as error:
+        text = f"{args.baseline}, {args.result}: one is not what make eval writes ({error!r})"
+        raise ValueError(text) from error
 
 
 if __name__ == "__main__":

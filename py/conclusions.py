@@ -28,9 +28,8 @@ def conclude_categories(rows: list[dict]) -> tuple[bool, str]:
     return True, "No category is below its target."
 
 
-def conclude_margin(compared: dict, name: str, margin: float) -> tuple[bool, str]:
+def conclude_margin(compared: dict, claim: str, margin: float) -> tuple[bool, str]:
     """Is the build at most `margin` worse than the baseline? Said of paired prompts only."""
-    claim = f"At most {100 * margin:g} points worse than {name}"
     if not compared["n"]:
         return False, f"{claim}: not known without pairs of prompts."
     low, high = compared["ci95"]
@@ -41,13 +40,9 @@ def conclude_margin(compared: dict, name: str, margin: float) -> tuple[bool, str
     return False, f"{claim}: cannot be shown with {compared['n']} prompts."
 
 
-def conclude_calls(result: dict, target: float) -> list[tuple[bool, str]]:
-    """What the calls themselves say: of the validation rows, and those that the rule cannot see."""
-    found, calls = [], result.get("calls")
-    if calls and calls["n"]:
-        share = percent(calls["arguments"])
-        text = f"{share} of {calls['n']} validation rows get the calls that they hold."
-        found.append((calls["arguments"] >= target, text))
+def conclude_calls(result: dict) -> list[tuple[bool, str]]:
+    """What the registered rule cannot see: tools only named, and names that are made up."""
+    found = []
     if (result["overall"] or 0) - (result["strict_overall"] or 0) >= MISSED:
         found.append((False, f"Only {percent(result['strict_overall'])} with real calls."))
     if invented := result.get("invented_calls"):
@@ -62,14 +57,16 @@ def conclude(
     if "certainty" not in result:  # an older eval.json
         return {"for": [], "against": [], "resolution": ""}
     found = [conclude_target(result, target), conclude_categories(rows)]
-    found += [conclude_margin(compared, baseline["experiment"], margin)]
-    found += conclude_calls(result, target)
+    claim = f"At most {100 * margin:g} points worse than {baseline['experiment']}"
+    found.append(conclude_margin(compared, claim, margin))
+    if compared["calls"].get("n"):
+        found.append(conclude_margin(compared["calls"], f"{claim} on the validation rows", margin))
+    found += conclude_calls(result)
     flipped, n = compared["flipped"], compared["n"] or len(result["prompts"])
     share = f"{percent(flipped)} flipped" if flipped else f"if {percent(FLIPPED)} flip"
     least = 100 * smallest_difference(n, flipped or FLIPPED)
     return {
         "for": [text for favours, text in found if favours],
         "against": [text for favours, text in found if not favours],
-        "resolution": f"{n} paired prompts show differences of {least:.3g} points or more"
-        f" ({share}).",
+        "resolution": f"{n} prompts can show a difference of {least:.3g} points or more ({share}).",
     }

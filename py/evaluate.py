@@ -18,14 +18,14 @@ from chat_format import TEMPLATE_ARGUMENTS, open_tokenizer
 from client import WrongParser, choose_model, open_server
 from counts import called_instead, count_formats, count_tools
 from files import files_sha256, sha256_of, weights_sha256, write_json
-from judge import ready
+from judge import prepare
 from program import Failed, run
 from score import format_of, score_answer
 from server import start_server
 from settings import secret
 from stats import summarize
 from suite import messages_of, read_suite, read_targets, read_tools
-from validation import mark, rows_to_ask, summarize_calls, without_chosen
+from validation import mark, rows_to_ask, summarize_calls
 
 SETTINGS = ("temperature", "max_tokens", "concurrency", "seed")
 KEPT = ("finish_reason", "prompt_tokens", "completion_tokens", "seconds", "attempts", "text")
@@ -43,25 +43,31 @@ def find_target(args, parser: str | None = None) -> dict:
         return {
             "server": contextlib.nullcontext(server),
             "served_id": id,
-            "adapters": None,
+            "adapter": None,
+            "float32": False,
             "identity": {"url": server.url, "model": id},
             "weights": None,
             "tokenizer": None,
             "described": {"kind": "openai", "version": None, "tool_parser": None},
         }
-    model, served, adapters = Path(args.model), args.serve or Path(args.model), None
     if args.work:
-        model, served, adapters = ready(args, parser)
+        found = prepare(args, parser)
+        weights, served, adapter = (found[key] for key in ("weights", "served", "adapter"))
+        float32 = found["float32"]
+    else:
+        weights, served, adapter = weights_sha256(args.model), args.serve or args.model, None
+        float32 = served != args.model
     tokenizer = open_tokenizer(served)
-    weights = weights_sha256(model)
-    identity = {"weights": weights_sha256(served), "files": files_sha256(served)}
-    if adapters:
-        identity["adapters"] = weights_sha256(adapters)
-        identity["adapter_config"] = files_sha256(adapters)
+    identity = {"weights": weights_sha256(served) if float32 else weights}
+    identity["files"] = files_sha256(served)
+    if adapter:
+        identity["adapters"] = weights_sha256(adapter)
+        identity["adapter_config"] = files_sha256(adapter)
     return {
-        "server": start_server(served, args.port, args.server_log, adapters),
+        "server": start_server(served, args.port, args.server_log, adapter),
         "served_id": str(served.resolve()),
-        "adapters": adapters,
+        "adapter": adapter,
+        "float32": float32,
         "identity": identity,
         "weights": weights,
         "tokenizer": tokenizer,
@@ -71,6 +77,17 @@ def find_target(args, parser: str | None = None) -> dict:
             "tool_parser": tokenizer.init_kwargs.get("tool_parser_type"),
         },
     }
+
+
+def ask(questions: list[dict], args, describe, parser: str | None = None) -> tuple[dict, list]:
+    """(who was asked, the answers). A model of others gets the tool parser that keeps its calls."""
+    target = find_target(args, parser)
+    try:
+        return target, ask_all(questions, target, args, describe)
+    except WrongParser as error:
+        if not args.work or parser:
+            raise
+        return ask(questions, args, describe, error.parser)
 
 
 def describe(question: dict, answer: dict, tools: set[str]) -> str:
@@ -108,17 +125,8 @@ def evaluate(args) -> tuple[dict, int]:
     prompts = [prompt | {"messages": messages_of(suite, prompt)} for prompt in suite["prompts"]]
     rows, left_out = [], 0
     if args.data:
-        rows, left_out = rows_to_ask(args.data, args.valid_calls, tools)
-        if args.chosen_rows is not None:
-            rows, left_out = without_chosen(args.data, args.valid_calls, tools, args.chosen_rows)
-    target, questions = find_target(args), [*prompts, *rows]
-    try:
-        answered = ask_all(questions, target, args, lambda *pair: describe(*pair, tools))
-    except WrongParser as error:
-        if not args.work:
-            raise
-        target = find_target(args, error.parser)
-        answered = ask_all(questions, target, args, lambda *pair: describe(*pair, tools))
+        rows, left_out = rows_to_ask(args.data, args.valid_calls, tools, args.chosen_rows)
+    target, answered = ask([*prompts, *rows], args, lambda *pair: describe(*pair, tools))
     entries = [entry_of(p, *answered.pop(0), tools) for p in prompts]
     marked = [mark(r, a, tools) for r, (a, _) in zip(rows, answered, strict=True) if a]
     missing = sum(entry["score"] is None for entry in entries) + len(rows) - len(marked)
@@ -129,6 +137,7 @@ def evaluate(args) -> tuple[dict, int]:
             "path": str(args.model or args.url),
             "weights_sha256": target["weights"],
             "served_id": target["served_id"],
+            "float32": target["float32"],
             "adapters": str(args.adapters) if args.adapters else None,
             "adapters_sha256": target["identity"].get("adapters"),
             "checkpoint": args.checkpoint,
@@ -156,7 +165,7 @@ def evaluate(args) -> tuple[dict, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--model", help="the model that is scored: a folder, with --work or a name")
+    who.add_argument("--model", type=Path, help="folder; with --work also a name on the hub")
     who.add_argument("--url", default="", help="an OpenAI-compatible server that is running")
     parser.add_argument("--serve", type=Path, help="its float32 copy, which is served in its place")
     parser.add_argument("--work", type=Path, help="folder to ready another's model in (judge.py)")

@@ -84,7 +84,7 @@ class Baseline(BaseModel, strict=True):
 class Result(Baseline, strict=True):
     """What the comparison and the report read of an eval.json."""
 
-    prompts: list[dict]
+    prompts: list[dict] = Field(min_length=1)
     suite: dict
     model: dict
     settings: dict

@@ -7,20 +7,26 @@ one. A row is left out if training has the same first request: the model has see
 import ast
 import builtins
 import copy
+from collections import Counter
 from pathlib import Path
 
-from calls import called, invented
+from calls import called, invented, parse
 from rows import first_request, read_rows
 from score import EXECUTE_CODE, calls_in_text, format_of
 from stats import mean, wilson
 
-MARKS = ("format", "tools", "arguments")  # each one takes in the one before
+MARKS = ("format", "tools", "arguments")  # each one requires the one before
+BUDGET = 512  # tokens for an answer, as most prompts of the suite have
 
 
-def rows_to_ask(data: Path, limit: int, tools: set[str]) -> tuple[list[dict], int]:
+def rows_to_ask(
+    data: Path, limit: int, tools: set[str], chosen: int | None = None
+) -> tuple[list[dict], int]:
     """([{id, messages, max_tokens, wanted}], how many rows are left out).
 
-    `wanted` is the text of the answer. With a `limit` above 0, at most so many rows, taken evenly.
+    `wanted` is the text of the answer. With a `limit` above 0, at most so many rows are taken.
+    `chosen` is SELECT_ROWS if SELECT=calls: by these rows the checkpoint was chosen, so their share
+    of right calls would be too high. They are left out.
     """
     trained = {first_request(messages) for _, messages in read_rows(data / "train.jsonl")}
     found, left_out = [], 0
@@ -31,28 +37,17 @@ def rows_to_ask(data: Path, limit: int, tools: set[str]) -> tuple[list[dict], in
         if first_request(messages) in trained:
             left_out += 1
             continue
-        wanted = messages[turn]["content"]
-        row = {"id": place.replace(".jsonl", ""), "messages": messages[:turn], "wanted": wanted}
-        row["max_tokens"] = 32 + len(wanted) // 2  # more than the wanted answer needs
-        found.append(row)
-    return evenly(found, limit), left_out
+        row = {"id": place.replace(".jsonl", ""), "messages": messages[:turn]}
+        found.append(row | {"max_tokens": BUDGET, "wanted": messages[turn]["content"]})
+    seen = [] if chosen is None else evenly(found, chosen)
+    others = [row for row in found if row not in seen]
+    return evenly(others, limit), left_out + len(seen)
 
 
 def evenly(rows: list[dict], limit: int) -> list[dict]:
     """At most `limit` of the rows, from beginning to end; all for 0. Rows may be sorted by tool."""
     count = min(limit or len(rows), len(rows))
     return [rows[n * len(rows) // count] for n in range(count)]
-
-
-def without_chosen(data: Path, limit: int, tools: set[str], chosen: int) -> tuple[list, int]:
-    """rows_to_ask() without the rows by which SELECT=calls chose the checkpoint, `chosen` of all.
-
-    Their share of right calls would be too high: the checkpoint is the one that got most of them.
-    """
-    rows, left_out = rows_to_ask(data, 0, tools)
-    seen = [row["id"] for row in evenly(rows, chosen)]
-    others = [row for row in rows if row["id"] not in seen]
-    return evenly(others, limit), left_out + len(seen)
 
 
 def first_call(messages: list[dict], tools: set[str]) -> int | None:
@@ -67,27 +62,45 @@ def first_call(messages: list[dict], tools: set[str]) -> int | None:
 def tool_calls(calls: list[dict], tools: set[str]) -> list[tuple[str, str]]:
     """(name, arguments) of each call of a tool, in order. Calls of invented names are listed too.
 
-    The arguments are Python in one spelling. How a variable is named does not matter: it is `_`.
+    The arguments are Python in one spelling. A variable is its value if that stands in the program,
+    else `_`: its name does not matter.
     """
     found = []
     for call in calls:
         if call["name"] == EXECUTE_CODE:
             code = str(call["arguments"].get("code", ""))
-            known = tools.union(invented(code, tools))
-            found += [(name, spell(*rest)) for name, *rest in called(code) if name in known]
+            known, values = tools.union(invented(code, tools)), literals(code)
+            found += [(name, spell(*rest, values)) for name, *rest in called(code) if name in known]
         else:
             pairs = sorted(call["arguments"].items())
             found.append((call["name"], ", ".join(f"{key}={value!r}" for key, value in pairs)))
     return found
 
 
-def spell(positional: list[ast.expr], keywords: dict) -> str:
+def literals(code: str) -> dict[str, ast.expr]:
+    """Name -> value of each variable that is bound once, to a literal or to the items of one."""
+    nodes = list(ast.walk(parse(code) or ast.Module([], [])))
+    bound = Counter(node.id for node in nodes if is_stored(node))
+    values = {}
+    for node in nodes:
+        match node:
+            case ast.Assign([ast.Name(name)], value) | ast.For(ast.Name(name), value):
+                if bound[name] == 1 and not any(isinstance(n, ast.Name) for n in ast.walk(value)):
+                    values[name] = value
+    return values
+
+
+def is_stored(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+
+
+def spell(positional: list[ast.expr], keywords: dict, values: dict) -> str:
     """The arguments of a call, as Python."""
     named = [ast.keyword(key, value) for key, value in sorted(keywords.items(), key=str)]
     call = copy.deepcopy(ast.Call(ast.Name("f"), positional, named))
     for node in ast.walk(call):
         if isinstance(node, ast.Name) and not hasattr(builtins, node.id):
-            node.id = "_"
+            node.id = ast.unparse(values[node.id]) if node.id in values else "_"
     return ast.unparse(call)[2:-1]
 
 
@@ -105,6 +118,7 @@ def mark(row: dict, answer: dict, tools: set[str]) -> dict:
         "format": same_format,
         "tools": same_tools,
         "arguments": same_tools and wanted == got,
+        "cut_off": answer.get("finish_reason") == "length",
         "text": answer["text"],
     }
 

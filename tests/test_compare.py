@@ -72,10 +72,10 @@ def test_a_close_score_says_how_many_prompts_would_settle_it(compare):
     close = result(*[1] * 21, *[0] * 6, certainty="too close to call")
     said = compare(result(*[1] * 27, experiment="old"), close).stdout
     assert "Target 80%: too close to call; about 1,2" in said
-    assert "27 paired prompts show differences of 25.4 points or more (22.2% flipped)" in said
+    assert "27 prompts can show a difference of 25.4 points or more (22.2% flipped)" in said
     totals_only = compare({**result(), "prompts": []}, close).stdout
     assert "not known without pairs of prompts" in totals_only
-    assert "27 paired prompts show differences of 20.9 points or more (if 15% flip)" in totals_only
+    assert "27 prompts can show a difference of 20.9 points or more (if 15% flip)" in totals_only
 
 
 def test_equal_ids_with_other_texts_are_no_pair(compare):
@@ -169,3 +169,31 @@ def test_where_weights_are_not_known_the_names_of_the_models_are_compared(compar
     assert f"10 of 10 {SAME} models' names differ:" in compare(one, two).stdout
     assert SAME not in compare(one, one).stdout
     assert SAME not in compare(answered(*TEXTS), two).stdout  # nothing is known of the first
+
+
+def test_both_sides_of_the_case_are_told_and_the_validation_rows_are_paired(compare):
+    def rows(*right):
+        found = [
+            {"id": f"valid:{n}", "question": f"q{n}", "arguments": mark}
+            for n, mark in enumerate(right)
+        ]
+        share = sum(right) / len(right)
+        totals = {"n": len(right), "format": 1, "tools": 1, "arguments": share, "ci95": [0.1, 0.9]}
+        return totals | {"rows": found}
+
+    known = {"certainty": "clear", "strict_overall": 0.5, "invented_calls": 2, "ci95": [0.9, 1]}
+    known |= {"overall": 1, "categories": {"git": {"n": 60, "score": 1}}}
+    new = result(*[1] * 60, calls=rows(*[True] * 40), **known)
+    said = compare(result(*[1] * 60, experiment="old", calls=rows(*[False] * 30)), new).stdout
+    assert "Difference on these rows: +100 points" in said and "(30 rows)" in said
+    in_favour, against = said.partition("For this build:")[2].split("Against it:")
+    assert in_favour.splitlines()[2:6] == [
+        "- Target 80%: clear, all of the interval is above it.",
+        "- No category is below its target.",
+        "- At most 10 points worse than old: shown.",
+        "- At most 10 points worse than old on the validation rows: shown.",
+    ]
+    assert against.splitlines()[2:4] == [
+        "- Only 50% with real calls.",
+        "- Calls of functions that do not exist: 2.",
+    ]

@@ -70,6 +70,8 @@ def test_an_adapter_on_its_base_answers_as_the_fused_model(built, make):
         "compare", f"A={build}/judged/the-base/eval.json", f"B={build}/judged/the-adapter/eval.json"
     )
     assert "Different: weights." in run.stdout
+    page = (build / "judged/the-adapter/report.html").read_text()
+    assert "it was not built here" in page and 'id="training"' not in page
     shutil.rmtree(build / "judged")
     shutil.rmtree(folder)
 
@@ -89,9 +91,19 @@ def test_an_adapter_of_another_model_is_refused(built, taught, make, tmp_path):
         ([], "judge: name a model with MODEL="),
         (["MODEL=/nowhere/at-all"], "/nowhere/at-all: no such model folder"),
         (["MODEL=tests"], "no safetensors file there, so no MLX model"),
-        (["MODEL=tests", "ADAPTERS=py"], "no safetensors file there"),
+        (["MODEL={tiny}", "ADAPTERS=py"], "ADAPTERS=py: no adapters.safetensors there"),
+        (["MODEL={tiny}", "ADAPTERS=py", "CHECKPOINT=7"], "no 0000007_adapters.safetensors there"),
+        (["MODEL={tiny}", "CHECKPOINT=7"], "CHECKPOINT=7: it is a file of ADAPTERS="),
+        (["MODEL=a folder"], "a value is one or more of letters"),
     ],
 )
-def test_what_cannot_be_judged_is_one_line(config, make, words, says):
+def test_what_cannot_be_judged_is_one_line(config, make, tiny_model, words, says):
+    words = [word.format(tiny=tiny_model) for word in words]
     run = make("judge", f"CONFIG={config}", *words)
     assert run.returncode == 2 and says in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("word", ["MODEL=x", "ADAPTERS=x", "NAME=x", "RESULT=x"])
+def test_what_another_goal_would_not_read_is_refused(make, word):
+    run = make("eval", "-n", word)
+    assert run.returncode == 2 and "only these goals read it" in run.stderr

@@ -12,7 +12,7 @@ import pytest
 import report
 
 EVALUATION = """{"schema": 1, "experiment": "tried", "overall": 0.8236, "strict_overall": 0.7777,
-"model": {"path": "build/q5", "weights_sha256": "ab12", "served_id": "/here/q5-float32"},
+"model": {"path": "build/q5", "weights_sha256": "ab12", "served_id": "x", "float32": true},
 "settings": {"temperature": 0.0, "max_tokens": 160, "seed": 0},
 "server": {"kind": "mlx_lm.server", "version": "9.8.7", "tool_parser": "qwen3"},
 "categories": {"lsp": {"n": 2, "score": 0.55, "strict_score": 0.5}},
@@ -122,10 +122,10 @@ def test_the_page_says_what_the_files_say_and_shows_failing_prompts_first(page):
     for fact in (
         "Fail: 82.4% of 3 prompts, 95% interval 70% to 90%; below the registered target: lsp.",
         "Counting only real calls: 77.8%",
-        "by q5-float32, the same weights",
+        "by a float32 copy: the same weights",
         "the old one",
         "lsp 2* 55% ≥ 60% - - FAIL",
-        "overall 3 82.4% ≥ 80% 90% -7.6 pass",
+        "overall 3* 82.4% ≥ 80% 90% -7.6 pass",
         "40 iterations, 2.50 epochs, 10 min.",
         "kept: iteration 20, loss 0.041",
         "q5 keeps 99.8% of what the adapter gained.",

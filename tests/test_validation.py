@@ -4,7 +4,7 @@ import pytest
 
 from experiment import CALL, row, write_rows
 from score import calls_in_text
-from validation import mark, rows_to_ask, summarize_calls, without_chosen
+from validation import mark, rows_to_ask, summarize_calls
 
 TOOLS = {"read_file", "hover"}
 READ = CALL.format(tool="read_file", n=1)
@@ -35,9 +35,9 @@ def test_a_bound_takes_rows_evenly(data):
 
 
 def test_rows_that_chose_the_checkpoint_are_not_asked(data):
-    rows, left_out = without_chosen(data, 0, TOOLS, 2)
+    rows, left_out = rows_to_ask(data, 0, TOOLS, chosen=2)
     assert [entry["id"] for entry in rows] == ["valid:4", "valid:6"] and left_out == 3
-    assert without_chosen(data, 0, TOOLS, 0) == ([], 5)
+    assert rows_to_ask(data, 0, TOOLS, chosen=0) == ([], 5)
 
 
 def answer(code: str) -> str:
@@ -55,6 +55,9 @@ WANTED = answer('for path in hover("a", 1, name="x"):\n    print(read_file(path)
             answer("a = hover('a', 1, name='x')\nread_file(b)\nprint(len(a))"),
             "format tools arguments",
         ),
+        (answer("p = 'a'\nhover(p, 1, name='x')\nread_file(b)"), "format tools arguments"),
+        (answer("p = 'b'\nhover(p, 1, name='x')\nread_file(b)"), "format tools"),
+        (answer("hover('a', 1, name='x')\nfor b in ['c']: read_file(b)"), "format tools"),
         (answer("hover('a', 2, name='x')\nread_file(b)"), "format tools"),
         (answer("hover('a', 1, 'x')\nread_file(b)"), "format tools"),
         (answer("read_file(b)\nhover('a', 1, name='x')"), "format"),
@@ -67,7 +70,8 @@ WANTED = answer('for path in hover("a", 1, name="x"):\n    print(read_file(path)
 )
 def test_an_answer_is_right_when_it_makes_the_same_calls(text, marks):
     asked = {"id": "valid:1", "messages": [{"role": "user", "content": "?"}], "wanted": WANTED}
-    got = mark(asked, {"text": text, "calls": calls_in_text(text)}, TOOLS)
+    answer = {"text": text, "calls": calls_in_text(text), "finish_reason": "stop"}
+    got = mark(asked, answer, TOOLS)
     assert " ".join(name for name in ("format", "tools", "arguments") if got[name]) == marks
     assert got["wanted"] == ["hover('a', 1, name='x')", "read_file(_)"]
 
