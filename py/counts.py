@@ -24,8 +24,12 @@ def called_instead(entry: dict, tools: set[str]) -> list[str]:
     """The tools, and made-up names, that a failed answer calls and that were not wanted."""
     if entry["score"] is None or entry["strict_score"] >= PASS_SCORE:
         return []
-    known = tools.union(entry["invented"]).difference(entry["wanted"])
-    return [name for name in dict.fromkeys(entry["tools_called"]) if name in known]
+    return others(entry["wanted"], entry["tools_called"], tools.union(entry["invented"]))
+
+
+def others(wanted: list[str], called: list[str], known: set[str]) -> list[str]:
+    """The known names among those called that were not wanted, each once."""
+    return [name for name in dict.fromkeys(called) if name in known.difference(wanted)]
 
 
 def count_tools(prompts: list[dict], rows: list[dict], tools: set[str]) -> list[dict]:
@@ -43,7 +47,6 @@ def count_tools(prompts: list[dict], rows: list[dict], tools: set[str]) -> list[
         asked.append((*names, set(names[1])))
     table: dict[str, dict] = {}
     for wanted, called, known in asked:
-        others = [name for name in dict.fromkeys(called) if name in known.difference(wanted)]
         for tool in dict.fromkeys(wanted):
             entry = {"wanted": tool, "n": 0, "right": 0, "instead": Counter()}
             line = table.setdefault(tool, entry)
@@ -51,5 +54,5 @@ def count_tools(prompts: list[dict], rows: list[dict], tools: set[str]) -> list[
             if tool in called:
                 line["right"] += 1
             else:
-                line["instead"].update(others or ["nothing"])
+                line["instead"].update(others(wanted, called, known) or ["nothing"])
     return sorted(table.values(), key=lambda line: (line["right"] - line["n"], line["wanted"]))

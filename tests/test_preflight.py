@@ -260,3 +260,11 @@ def test_advice_is_never_the_value_that_was_just_rejected(check):
     fix = check(ITERS=28, EPOCHS=3)[2]["plan.epochs"]["fix"]
     assert fix == "set EPOCHS=2.8 if that is the plan, else ITERS=30"
     assert check(ITERS=30, EPOCHS=3)[0] == 0
+
+
+def test_rows_are_left_for_the_evaluation_when_some_choose_the_checkpoint(check):
+    status, _, found, _ = check(SELECT="calls", SELECT_ROWS=3)
+    assert status == 0 and found["data.select"]["level"] == "ok"
+    assert "1 are left for the evaluation" in found["data.select"]["evidence"]
+    assert check(SELECT="calls", SELECT_ROWS=4)[2]["data.select"]["level"] == "warn"
+    assert "data.select" not in check(SELECT="loss")[2]

@@ -115,10 +115,12 @@ def test_a_judged_model_is_swept_in_its_own_folder(taught, tmp_path, make):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["eval", "MODEL=x"], "MODEL=x: only make judge and make sweep read it"),
-        (["MODEL=x"], "MODEL=x: only make judge and make sweep read it"),
-        (["judge", "eval", "MODEL=x"], "MODEL=x: only make judge and make sweep read it"),
-        (["eval", "RESULT=x"], "RESULT=x: only make autopsy reads it"),
+        (["eval", "MODEL=x"], "MODEL=x: only these goals read it: judge sweep"),
+        (["MODEL=x"], "MODEL=x: only these goals read it: judge sweep"),
+        (["judge", "eval", "MODEL=x"], "MODEL=x: only these goals read it: judge sweep"),
+        (["eval", "ADAPTERS=x"], "ADAPTERS=x: only these goals read it: adopt"),
+        (["eval", "NAME=x"], "NAME=x: only these goals read it: judge"),
+        (["eval", "RESULT=x"], "RESULT=x: only these goals read it: autopsy"),
         (["sweep", "MODEL=x", "TRAIN_SEEDS=0"], "TRAIN_SEEDS=0: they train the build"),
         (["sweep", "EVAL_URL=http://x", "TRAIN_SEEDS=0"], "TRAIN_SEEDS=0: they train the build"),
         (["sweep", "LEAN=yes"], "LEAN=yes: expected 0 or 1"),

@@ -15,6 +15,7 @@ from checks.settings import check_batch, declared
 from files import sha256_of
 from rows import assistant_texts, first_request
 from score import EXECUTE_CODE, calls_in_text, code_of
+from settings import number
 from show import some
 from validation import first_call
 
@@ -145,10 +146,15 @@ def check_select(settings: dict, train: list, valid: list, tools: set[str]) -> l
     trained = {first_request(messages) for _, messages in train}
     calling = [messages for _, messages in valid if first_call(messages, tools) is not None]
     unseen = sum(first_request(messages) not in trained for messages in calling)
+    left = max(0, unseen - (number(settings, "SELECT_ROWS") or unseen))
     evidence = f"{unseen} of {len(valid)}; training has seen {len(calling) - unseen} more"
+    evidence += f"; {left} are left for the evaluation"
+    level = "fail" if not unseen else "ok" if left else "warn"
     what = "validation rows with a call, for SELECT=calls"
-    fix = "add validation rows with calls and prompts of their own, or set SELECT=loss"
-    return [finding("data.select", "ok" if unseen else "fail", what, evidence, fix)]
+    fix = (
+        "set SELECT=loss or a smaller SELECT_ROWS, or add rows with calls and prompts of their own"
+    )
+    return [finding("data.select", level, what, evidence, fix)]
 
 
 def check_system_prompts(rows: list, suite: dict) -> list[dict]:
