@@ -35,7 +35,7 @@ def pad(width): . + "                    " | .[0:width];
   (if $compared.conditions == "" then empty else $compared.conditions end),
   (if $compared.equal_texts == "" then empty else "**\($compared.equal_texts)**" end),
   (if $compared.new == [] then empty else "Only in this build: \($compared.new | join(", "))." end),
-  (if $compared.for == [] then empty else "\nFor this build:\n", ($compared.for[] | "- " + .) end),
+  (if $compared.for == [] then empty else "\nFor it:\n", ($compared.for[] | "- " + .) end),
   (if $compared.against == [] then empty else "\nAgainst it:\n", ($compared.against[] | "- " + .) end),
   (if $compared.for + $compared.against == [] then empty else "" end),
   (if $list == "" or $compared.n == 0 then empty

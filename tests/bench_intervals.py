@@ -8,6 +8,7 @@ Each line simulates evaluations of 27 prompts by a model whose true score is kno
 
 import numpy as np
 
+import conftest  # noqa: F401 - makes py/ importable
 from stats import interval
 
 PROMPTS, EXPERIMENTS, SAMPLES = 27, 2000, 1000

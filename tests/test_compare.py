@@ -186,7 +186,7 @@ def test_both_sides_of_the_case_are_told_and_the_validation_rows_are_paired(comp
     new = result(*[1] * 60, calls=rows(*[True] * 40), **known)
     said = compare(result(*[1] * 60, experiment="old", calls=rows(*[False] * 30)), new).stdout
     assert "Difference on these rows: +100 points" in said and "(30 rows)" in said
-    in_favour, against = said.partition("For this build:")[2].split("Against it:")
+    in_favour, against = said.partition("For it:")[2].split("Against it:")
     assert in_favour.splitlines()[2:6] == [
         "- Target 80%: clear, all of the interval is above it.",
         "- No category is below its target.",
