@@ -7,6 +7,7 @@ import pytest
 
 from conftest import write_config
 from files import sha256_of
+from hub import hub
 from taught import ANSWERS, suite_of
 
 
@@ -43,6 +44,18 @@ def test_a_model_is_served_with_the_parser_that_keeps_its_calls(taught, tiny_mod
     other = make("judge", f"CONFIG={config}", f"MODEL={tiny_model}", "NAME=taught")
     assert other.returncode == 2 and "give this one another NAME=" in other.stderr
     assert result_of(config, "taught")["model"]["path"] == str(taught)
+
+
+def test_a_model_of_the_hub_is_downloaded_once(taught, config, make, tmp_path):
+    words = [f"CONFIG={config}", "MODEL=org/taught"]
+    with hub({"org/taught": taught}, tmp_path / "cache") as (environment, asked):
+        run = make("judge", *words, **environment)
+        assert run.returncode == 0 and asked, run.stdout + run.stderr
+        asked.clear()
+        run = make("judge", *words, **environment)
+        assert run.returncode == 0 and asked == []
+    result = result_of(config, "org-taught")
+    assert result["model"]["path"] == "org/taught" and result["overall"] > 0
 
 
 def test_an_adapter_on_its_base_answers_as_the_fused_model(built, make):
