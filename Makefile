@@ -211,8 +211,8 @@ $(BUILD)/eval_base.json: $(QUESTIONS) $(wildcard $(BASE_MODEL)/*.safetensors) $(
 # The targets were registered before the first run, so that nobody can argue with the verdict.
 AGAINST = $(if $(filter base,$(BASELINE)),$(BUILD)/eval_base.json,$(BASELINE))
 
-compare: $(if $(A),setup,$(BUILD)/compare.md) ## the table; A=eval.json B=eval.json compares any two results
-	@$(if $(A),bin/compare.sh $(call quote,$(A)) $(call quote,$(or $(B),$(BUILD)/eval.json)) $(TARGETS) changed,cat $<)
+compare: $(if $(A),setup,$(BUILD)/report.html) ## the table; A=eval.json B=eval.json compares any two results
+	@$(if $(A),bin/compare.sh $(call quote,$(A)) $(call quote,$(or $(B),$(BUILD)/eval.json)) $(TARGETS) changed,cat $(BUILD)/compare.md)
 
 $(BUILD)/compare.md: $(BUILD)/eval.json $(AGAINST) $(TARGETS) $(LADDER) bin/compare.jq py/compare.py $(call changed,compare)
 	bin/compare.sh $(AGAINST) $(BUILD)/eval.json $(TARGETS) >$@.tmp
@@ -231,7 +231,7 @@ $(BUILD)/report.html: $(BUILD)/manifest.json $(wildcard py/report.*)
 	bin/python py/report.py --build $(BUILD) --suite $(SUITE) --baseline $(AGAINST) --targets $(TARGETS) \
 		$(addprefix --ladder ,$(LADDER)) --out $@.tmp
 	@bin/done.sh $@
-	@cat $(BUILD)/compare.md
+	@$(if $(filter compare,$(MAKECMDGOALS)),,cat $(BUILD)/compare.md)
 
 # == Housekeeping: disk, and this list
 # clean-build costs nothing by itself: a missing model is made again only when a step needs it (.SECONDARY below).
@@ -240,7 +240,7 @@ clean-build: ## free the disk: models go (q5 too), adapters, results and logs st
 clean: ## remove everything in the build folder
 	@bin/clean.sh $(BUILD) all
 
-help: ## list what you can ask for
+help: ## this list; CONFIG=demo.env, or an env file of yours, goes with each
 	@awk -F ':.*## ' '/^# == / { head = substr($$0, 6) } /^[a-z-]+:.*## / { if (head) print "\n" head; head = ""; \
 		printf "  make %-12s %s\n", $$1, $$2 }' Makefile bin/side.mk
 

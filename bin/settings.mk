@@ -11,7 +11,7 @@ $(foreach option,$(OPTIONS),$(eval $(option) :=))
 KEYS := $(shell sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' phase40.env)
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 UNKNOWN := $(filter-out CONFIG $(KEYS) $(OPTIONS),$(GIVEN))
-$(if $(UNKNOWN),$(error $(UNKNOWN): unknown key; phase40.env lists the keys there are))
+$(if $(UNKNOWN),$(error $(UNKNOWN): unknown key; phase40.env has the keys, make help the options))
 
 $(if $(filter-out 1,$(RESUME)),$(error RESUME=$(RESUME): expected 1))
 $(if $(filter-out 0 1,$(LEAN)),$(error LEAN=$(LEAN): expected 0 or 1))
@@ -21,6 +21,8 @@ $(if $(CHECKPOINT),$(if $(ADAPTERS),,$(error CHECKPOINT=$(CHECKPOINT): it is a f
 # Another goal would not read these: make eval MODEL=x would evaluate the build.
 only = $(if $($(1)),$(if $(filter-out $(2),$(or $(MAKECMDGOALS),help)),$(error $(1)=$($(1)): only these goals read it: $(2))))
 $(call only,MODEL,judge sweep)$(call only,RESULT,autopsy)
+$(if $(filter sweep,$(MAKECMDGOALS)),$(if $(filter SEED,$(GIVEN)),$(if $(filter TRAIN_SEEDS,$(GIVEN)),,\
+	$(error SEED=$(SEED): it changes the training; SEEDS= are those of the answers, TRAIN_SEEDS= train anew))))
 $(if $(MODEL),,$(call only,ADAPTERS,adopt)$(call only,NAME,judge))
 
 quote = '$(subst ','\'',$(1))'
@@ -33,6 +35,8 @@ ifneq ($(filter-out DATA=$(DATA),$(shell grep '^DATA=' $(CONFIG))),)
 include data/own.env
 endif
 include $(CONFIG)
+$(if $(SEEDS),$(if $(filter-out 0 0.0,$(or $(TEMPERATURES),$(EVAL_TEMPERATURE))),,$(error SEEDS=$(SEEDS): at temperature 0 \
+	nothing is drawn; add TEMPERATURES=0.7)))
 $(if $(TRAIN_SEEDS),$(if $(MODEL)$(filter-out none,$(EVAL_URL)),$(error TRAIN_SEEDS=$(TRAIN_SEEDS): they train the build; leave out MODEL= and EVAL_URL=)))
 
 # Programs read the settings from this (py/settings.py).

@@ -4,6 +4,7 @@ The registered verdict compares scores with targets. These sentences say how cer
 speaks for the build and against it.
 """
 
+from counts import CUT_OFF
 from stats import FLIPPED, percent, prompts_needed, smallest_difference
 
 MISSED = 0.05  # of the score: what real calls alone take off it is worth a sentence
@@ -16,7 +17,11 @@ def conclude_target(result: dict, target: float) -> tuple[bool, str]:
         return met, f"{wanted}: clear, all of the interval is {'above' if met else 'below'} it."
     scores = [p["score"] for p in result["prompts"] if p["score"] is not None]
     needed = prompts_needed(scores, target) if scores else None
-    more = f"about {needed:,} such prompts would settle it" if needed else "more may not settle it"
+    more = (
+        f"about {needed:,} such prompts in all would settle it"
+        if needed
+        else "more may not settle it"
+    )
     return False, f"{wanted}: too close to call; {more}."
 
 
@@ -62,11 +67,15 @@ def conclude(
     if compared["calls"].get("n"):
         found.append(conclude_margin(compared["calls"], f"{claim} on the validation rows", margin))
     found += conclude_calls(result)
+    if cut := baseline.get("formats", {}).get(CUT_OFF):
+        text = f"{cut} answers of {baseline['experiment']} were cut off at the token limit."
+        found.append((False, text))
     flipped, n = compared["flipped"], compared["n"] or len(result["prompts"])
-    share = f"{percent(flipped)} flipped" if flipped else f"if {percent(FLIPPED)} flip"
+    share = f"{percent(flipped)} pass in one" if flipped else f"if {percent(FLIPPED)} pass in one"
     least = 100 * smallest_difference(n, flipped or FLIPPED)
     return {
         "for": [text for favours, text in found if favours],
         "against": [text for favours, text in found if not favours],
-        "resolution": f"{n} prompts can show a difference of {least:.3g} points or more ({share}).",
+        "resolution": f"With {n} prompts a difference of {least:.3g} points or more is found"
+        f"\nreliably ({share} and fail in the other).",
     }

@@ -4,11 +4,13 @@ from collections import Counter
 
 from stats import PASS_SCORE
 
+CUT_OFF = "cut off at the limit"
+
 
 def kind(entry: dict) -> str:
     """What an answer is: cut off, thinking only, a call in one of two formats, or prose."""
     if entry["finish_reason"] == "length":
-        return "cut off at the limit"
+        return CUT_OFF
     if entry.get("thinking") and not entry["text"].strip():
         return "thinking only"
     return "prose" if entry["format"] == "none" else entry["format"]

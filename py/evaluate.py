@@ -163,7 +163,8 @@ def evaluate(args) -> tuple[dict, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    summary = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(description=summary, usage=argparse.SUPPRESS)
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--model", type=Path, help="folder; with --work also a name on the hub")
     who.add_argument("--url", default="", help="an OpenAI-compatible server that is running")

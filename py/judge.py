@@ -39,7 +39,9 @@ def prepare(args, parser: str | None = None) -> dict:
     made = read_json(note) if note.is_file() else {}
     asked = [str(path) for path in (model, adapter_file) if path]
     if (work / "eval.json").is_file() and made.get("asked", asked) != asked:
-        raise ValueError(f"{work}: is of {' '.join(made['asked'])}; give this one another NAME=")
+        raise ValueError(
+            f"{work}: is of {' '.join(made['asked'])}; give this one another NAME=, or delete it"
+        )
     source = {"weights": weights_sha256(model), "files": files_sha256(model)}
     source["float32"] = serves_float32(settings) and not is_float32(model)
     if not served.is_dir() or made.get("source") != source:

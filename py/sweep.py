@@ -63,7 +63,7 @@ def score_table(columns: list[list[dict]]) -> str:
 
 def difference(draws: list[dict], first: list[dict]) -> str:
     """A sentence: how much more than the first group these draws score, prompt by prompt."""
-    names = f"{draws[0]['group']} against {first[0]['group'].removeprefix('temperature ')}"
+    names = f"{draws[0]['group']} against {first[0]['group']}"
     before, after = means(first, "prompts"), means(draws, "prompts")
     gains = [after[prompt] - before[prompt] for prompt in before if prompt in after]
     if not gains:
@@ -80,18 +80,16 @@ def describe(draws: list[dict]) -> str:
     all_seeds = [list(some) for _, some in groupby(draws, itemgetter("temperature"))]
     rows = [["draw", "group", "seed", "score", "strict", "verdict"]]
     for number, draw in enumerate(draws, start=1):
-        trained = [f"train {draw['train']}"] if draw["train"] >= 0 else []
-        whole = ", ".join([*trained, f"temperature {draw['temperature']:g}"])
-        short = trained and len(all_seeds) == 1
-        draw["draw"], draw["group"] = str(number), trained[0] if short else whole
+        trained = f"train {draw['train']}, " if draw["train"] >= 0 else ""
+        draw["draw"], draw["group"] = str(number), f"{trained}temperature {draw['temperature']:g}"
         totals = [percent(draw["scores"][name]) for name in ("overall", "strict")]
-        rows.append([draw["draw"], whole, str(draw["seed"]), *totals, draw["verdict"]])
+        rows.append([draw["draw"], draw["group"], str(draw["seed"]), *totals, draw["verdict"]])
     columns = groups + [some for some in all_seeds if some not in groups]
     scores = score_table([[draw] for draw in draws] + [some for some in columns if len(some) > 1])
     if scores.index("\n") > WIDTH:
         scores = score_table(columns)
     note = "Spread: standard deviation of the overall scores. Differences: prompt by prompt.\n"
-    lines = [draws[0]["title"], "", table(rows), "", scores, "", note]
+    lines = [draws[0]["title"], "", table(rows), "", scores, "", note if groups[1:] else ""]
     lines += [in_columns("- ", difference(group, groups[0])) for group in groups[1:]]
     return "\n".join(lines).strip() + "\n"
 

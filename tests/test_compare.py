@@ -72,10 +72,10 @@ def test_a_close_score_says_how_many_prompts_would_settle_it(compare):
     close = result(*[1] * 21, *[0] * 6, certainty="too close to call")
     said = compare(result(*[1] * 27, experiment="old"), close).stdout
     assert "Target 80%: too close to call; about 1,2" in said
-    assert "27 prompts can show a difference of 25.4 points or more (22.2% flipped)" in said
+    assert "With 27 prompts a difference of 25.4 points or more is found\nreliably (22.2%" in said
     totals_only = compare({**result(), "prompts": []}, close).stdout
     assert "not known without pairs of prompts" in totals_only
-    assert "27 prompts can show a difference of 20.9 points or more (if 15% flip)" in totals_only
+    assert "of 20.9 points or more is found\nreliably (if 15% pass in one" in totals_only
 
 
 def test_equal_ids_with_other_texts_are_no_pair(compare):

@@ -223,7 +223,7 @@ def test_sweep_asks_what_was_never_asked_and_tabulates_it(built, make):
     table = (build / "sweep.md").read_text()
     assert table in run.stdout and max(map(len, table.splitlines())) <= 80
     assert "| overall    | 4 | 0%     | 0%     | 0%     | 0%       |" in table
-    assert "\n- temperature 0.7 against 0: 0 points, 95% interval -" in table
+    assert "\n- temperature 0.7 against temperature 0: 0 points, 95% interval -" in table
 
     again = make("sweep", f"CONFIG={config}", *words)
     assert again.stdout.count("4 of 4 prompts are answered already") == 3

@@ -41,8 +41,8 @@ def test_groups_are_compared_by_the_means_of_their_draws(sweep):
     assert ended.returncode == 0, ended.stderr
     # -0.5, -1 and -0.5, and by the interval's rule also -1 and 1, have the mean -0.4 and the
     # variance 3.5 / 5 - 0.16 = 0.54. 1.96 standard errors are 1.96 * sqrt(0.54 / 5) = 0.644.
-    said = "- temperature 0.7 against 0: -66.7 points, 95% interval -100 to +24.4 (3 prompts)"
-    assert " ".join(text.split()).endswith(said)
+    said = "- temperature 0.7 against temperature 0: -66.7 points, 95% interval -100 to +24.4"
+    assert " ".join(text.split()).endswith(f"{said} (3 prompts)")
     assert "| 3    | temperature 0.7 | 1    | 33.3% | 50%    | fail    |" in text
     assert "| git      | 4 | 100%   | 62.5%  | 33.3%  | 47.9%    |" in text
     assert "| spread   |   | -      | -      | -      | 20.6%    |" in text
@@ -55,7 +55,10 @@ def test_training_seeds_have_their_own_names(sweep):
     assert "| 2    | train 10, temperature 0 | 0    | 100%" in text
     assert "| overall  | 2 | 50%    | 100%   | 75%      |" in text
     assert "| spread   |   | -      | -      | 35.4%    |" in text
-    assert "- train 10 against train 3: +50 points, 95% interval " in text
+    said = (
+        "- train 10, temperature 0 against train 3, temperature 0: +50 points, 95% interval -56.3"
+    )
+    assert said in " ".join(text.split())
     warm = [draw(0, 0, model=model, temperature=1) for model in models]
     text = sweep(draw(1, 1, model=models[0]), draw(1, 0, model=models[1]), *warm)[1]
     assert "train 10, temperature 1 against train 3, temperature 0: -50 points" in text
@@ -81,7 +84,7 @@ def test_two_temperatures_with_two_seeds_fit_a_terminal_and_more_draws_give_way_
 
 def test_prompts_without_an_answer_in_both_are_no_pair(sweep):
     text = sweep(draw(1, None), draw(None, 1, temperature=1))[1]
-    assert "- temperature 1 against 0: no prompt has an answer in both\n" in text
+    assert "- temperature 1 against temperature 0: no prompt has an answer in both\n" in text
     other = draw(1, 1, temperature=1)
     for prompt in other["prompts"]:
         prompt["prompt"] = "another question"
@@ -106,7 +109,7 @@ def test_a_judged_model_is_swept_in_its_own_folder(taught, tmp_path, make):
     assert len(list((judged / "sweep").glob("*.json"))) == 3
     text = (judged / "sweep.md").read_text()
     assert text in run.stdout and text.startswith("# Sweep: taught (taught)\n")
-    assert "- temperature 0.7 against 0: " in text
+    assert "- temperature 0.7 against temperature 0: " in text
     assert not [name for name in ("preflight.ok", "base", "sweep", "q5") if (build / name).exists()]
     again = make("judge", *words, "VALID_CALLS=-1")
     assert f"{len(ANSWERS)} of {len(ANSWERS)} prompts are answered already" in again.stdout
@@ -123,6 +126,8 @@ def test_a_judged_model_is_swept_in_its_own_folder(taught, tmp_path, make):
         (["eval", "RESULT=x"], "RESULT=x: only these goals read it: autopsy"),
         (["sweep", "MODEL=x", "TRAIN_SEEDS=0"], "TRAIN_SEEDS=0: they train the build"),
         (["sweep", "EVAL_URL=http://x", "TRAIN_SEEDS=0"], "TRAIN_SEEDS=0: they train the build"),
+        (["sweep", "SEED=1"], "SEED=1: it changes the training; SEEDS= are those of the answers"),
+        (["sweep", "SEEDS=0 1"], "at temperature 0 nothing is drawn; add TEMPERATURES=0.7"),
         (["sweep", "LEAN=yes"], "LEAN=yes: expected 0 or 1"),
         (["sweep", "MODEL=/nowhere/at-all"], "/nowhere/at-all: no such model folder"),
     ],

@@ -108,8 +108,13 @@ def check_layers(settings: dict, layers: int) -> list[dict]:
 
 def check_baseline(settings: dict) -> list[dict]:
     """No findings. Raises ValueError if the comparison cannot read BASELINE."""
-    if settings["BASELINE"] != "base":
-        read_baseline(Path(settings["BASELINE"]))
+    try:
+        if settings["BASELINE"] != "base":
+            read_baseline(Path(settings["BASELINE"]))
+    except ValueError as error:
+        raise ValueError(
+            f"BASELINE: {error}; it is base or a result; make runs lists all"
+        ) from error
     return []
 
 
