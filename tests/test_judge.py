@@ -63,20 +63,20 @@ def test_an_adapter_on_its_base_answers_as_the_fused_model(built, make):
     folder = shutil.copytree(build / "adapters", build / "trained")
     (folder / "adapters.safetensors").rename(folder / "0000004_adapters.safetensors")
     words = {
-        "base": [f"MODEL={build}/base"],
         "adapter": [f"MODEL={build}/base", f"ADAPTERS={folder}", "CHECKPOINT=4"],
         "fused": [f"MODEL={build}/fused"],
     }
-    texts = {}
+    files = {"base": build / "eval_base.json"}
     for name, model in words.items():
         run = make("judge", f"CONFIG={config}", *model, f"NAME=the-{name}")
         assert run.returncode == 0, run.stdout + run.stderr
-        result = json.loads((build / f"judged/the-{name}/eval.json").read_text())
+        files[name] = build / f"judged/the-{name}/eval.json"
+    texts = {}
+    for name, file in files.items():
+        result = json.loads(file.read_text())
         texts[name] = [entry["text"] for entry in [*result["prompts"], *result["calls"]["rows"]]]
     assert texts["adapter"] == texts["fused"] != texts["base"]
-    run = make(
-        "compare", f"A={build}/judged/the-base/eval.json", f"B={build}/judged/the-adapter/eval.json"
-    )
+    run = make("compare", f"A={files['base']}", f"B={files['adapter']}")
     assert "Different: weights." in run.stdout
     page = (build / "judged/the-adapter/report.html").read_text()
     assert "it was not built here" in page and 'id="training"' not in page
