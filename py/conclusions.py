@@ -71,11 +71,11 @@ def conclude(
         text = f"{cut} answers of {baseline['experiment']} were cut off at the token limit."
         found.append((False, text))
     flipped, n = compared["flipped"], compared["n"] or len(result["prompts"])
-    share = f"{percent(flipped)} pass in one" if flipped else f"if {percent(FLIPPED)} pass in one"
+    share = percent(flipped) if flipped else f"if {percent(FLIPPED)}"
     least = 100 * smallest_difference(n, flipped or FLIPPED)
     return {
         "for": [text for favours, text in found if favours],
         "against": [text for favours, text in found if not favours],
         "resolution": f"With {n} prompts a difference of {least:.3g} points or more is found"
-        f"\nreliably ({share} and fail in the other).",
+        f"\nreliably ({share} pass in one and fail in the other).",
     }

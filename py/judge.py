@@ -25,7 +25,7 @@ from shapes import build_model, memory_bytes
 
 
 def prepare(args, parser: str | None = None) -> dict:
-    """{model, served, adapter, float32, weights}: what is asked, and what is served in its place.
+    """{served, adapter, float32, weights}: what is served in the place of a model.
 
     `parser` is the tool parser that it must have; None leaves it as it is. `weights` is the sha256
     of the model's. Raises ValueError for a model or adapters that cannot be used.
@@ -53,7 +53,6 @@ def prepare(args, parser: str | None = None) -> dict:
         print(f"served with the tool parser {parser}, which keeps the model's calls", flush=True)
     write_json(note, {"asked": asked, "source": source, "parser": parser})
     return {
-        "model": model,
         "served": served,
         "adapter": work / "adapter" if adapter_file else None,
         "float32": not (served / "config.json").is_symlink(),

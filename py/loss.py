@@ -7,19 +7,20 @@ import numpy as np
 from mlx_lm.tuner.datasets import load_dataset
 from mlx_lm.tuner.trainer import default_loss, evaluate
 
+from rows import evenly
+
 Row = tuple[list[int], int]  # token ids, and how many of the first ones the loss leaves out
 
 
 def valid_rows(adapter_config: dict, tokenizer, limit: int = 0) -> list[Row]:
     """The validation rows as the training of `adapter_config` tokenized and masked them.
 
-    With `limit`, at most so many, taken evenly: rows may be sorted by tool.
+    With a `limit` above 0, at most so many.
     """
     _, valid, _ = load_dataset(SimpleNamespace(**adapter_config), tokenizer)
     if not len(valid):
         raise ValueError(f"{adapter_config['data']}/valid.jsonl: no rows to validate on")
-    count = min(limit or len(valid), len(valid))
-    return [valid.process(valid[n * len(valid) // count]) for n in range(count)]
+    return [valid.process(row) for row in evenly(valid, limit)]
 
 
 def batch_size(rows: int, most: int) -> int:

@@ -72,6 +72,12 @@ def assistant_texts(rows: list):
                 yield place, message["content"]
 
 
+def evenly(rows, limit: int) -> list:
+    """At most `limit` of the rows, from beginning to end; all for 0. Rows may be sorted by tool."""
+    count = min(limit or len(rows), len(rows))
+    return [rows[n * len(rows) // count] for n in range(count)]
+
+
 def first_request(messages: list[dict]) -> str:
     """What the user first asks for. Rows with the same first request share a prompt."""
     return next(m["content"] for m in messages if m["role"] == "user").strip()

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from calls import called, invented, parse
-from rows import first_request, read_rows
+from rows import evenly, first_request, read_rows
 from score import EXECUTE_CODE, calls_in_text, format_of
 from stats import mean, wilson
 
@@ -22,15 +22,27 @@ BUDGET = 512  # tokens for an answer, as most prompts of the suite have
 def rows_to_ask(
     data: Path, limit: int, tools: set[str], chosen: int | None = None
 ) -> tuple[list[dict], int]:
-    """([{id, messages, max_tokens, wanted}], how many rows are left out).
+    """The rows of unseen_calls() in a folder, and how many rows are left out.
 
-    `wanted` is the text of the answer. With a `limit` above 0, at most so many rows are taken.
-    `chosen` is SELECT_ROWS if SELECT=calls: by these rows the checkpoint was chosen, so their share
-    of right calls would be too high. They are left out.
+    With a `limit` above 0, at most so many rows are taken. `chosen` is SELECT_ROWS if SELECT=calls:
+    by these rows the checkpoint was chosen, so their share of right calls would be too high. They
+    are left out.
     """
-    trained = {first_request(messages) for _, messages in read_rows(data / "train.jsonl")}
+    train, valid = (read_rows(data / f"{split}.jsonl") for split in ("train", "valid"))
+    found, left_out = unseen_calls(train, valid, tools)
+    seen = [] if chosen is None else evenly(found, chosen)
+    others = [row for row in found if row not in seen]
+    return evenly(others, limit), left_out + len(seen)
+
+
+def unseen_calls(train, valid, tools: set[str]) -> tuple[list[dict], int]:
+    """([{id, messages, max_tokens, wanted}], how many more have a prompt that is in training).
+
+    A row is up to its first answer that calls a tool. `wanted` is the text of that answer.
+    """
+    trained = {first_request(messages) for _, messages in train}
     found, left_out = [], 0
-    for place, messages in read_rows(data / "valid.jsonl"):
+    for place, messages in valid:
         turn = first_call(messages, tools)
         if turn is None:
             continue
@@ -39,15 +51,7 @@ def rows_to_ask(
             continue
         row = {"id": place.replace(".jsonl", ""), "messages": messages[:turn]}
         found.append(row | {"max_tokens": BUDGET, "wanted": messages[turn]["content"]})
-    seen = [] if chosen is None else evenly(found, chosen)
-    others = [row for row in found if row not in seen]
-    return evenly(others, limit), left_out + len(seen)
-
-
-def evenly(rows: list[dict], limit: int) -> list[dict]:
-    """At most `limit` of the rows, from beginning to end; all for 0. Rows may be sorted by tool."""
-    count = min(limit or len(rows), len(rows))
-    return [rows[n * len(rows) // count] for n in range(count)]
+    return found, left_out
 
 
 def first_call(messages: list[dict], tools: set[str]) -> int | None:

@@ -13,11 +13,11 @@ from checks import finding
 from checks.parser import count_calls, tools_called
 from checks.settings import check_batch, declared
 from files import sha256_of
-from rows import assistant_texts, first_request
+from rows import assistant_texts, evenly, first_request
 from score import EXECUTE_CODE, calls_in_text, code_of
 from settings import number
 from show import some
-from validation import first_call
+from validation import unseen_calls
 
 RARE = 5  # calls; a tool with fewer is hardly taught
 CALL_WORDS = re.compile(r"<function=|</?tool_?call|\bexecute_code\b")
@@ -143,11 +143,9 @@ def check_select(settings: dict, train: list, valid: list, tools: set[str]) -> l
     """With SELECT=calls: is there a validation row that the checkpoints can be asked?"""
     if settings["SELECT"] != "calls":
         return []
-    trained = {first_request(messages) for _, messages in train}
-    calling = [messages for _, messages in valid if first_call(messages, tools) is not None]
-    unseen = sum(first_request(messages) not in trained for messages in calling)
-    left = max(0, unseen - (number(settings, "SELECT_ROWS") or unseen))
-    evidence = f"{unseen} of {len(valid)}; training has seen {len(calling) - unseen} more"
+    unseen, seen = unseen_calls(train, valid, tools)
+    left = len(unseen) - len(evenly(unseen, number(settings, "SELECT_ROWS")))
+    evidence = f"{len(unseen)} of {len(valid)}; training has seen {seen} more"
     evidence += f"; {left} are left for the evaluation"
     level = "fail" if not unseen else "ok" if left else "warn"
     what = "validation rows with a call, for SELECT=calls"
