@@ -119,10 +119,10 @@ lint: .venv/dev.installed ## ruff, shellcheck, and what macOS lacks
 	bin/python tests/lint_portability.py Makefile bin/*.mk bin/*.sh bin/python .ci/run
 
 lock: .venv/dev.installed ## write the locks anew from py/*.in
-	for group in requirements requirements-dev requirements-embedded requirements-cuda12 requirements-cuda13; do \
+	for group in requirements requirements-dev requirements-embedded requirements-bfcl requirements-cuda12 requirements-cuda13; do \
 		.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-			$$([ $$group = requirements-embedded ] && echo --no-deps) py/$$group.in -o py/$$group.lock || exit 1; done
+			$$(grep -q no-deps py/$$group.in && echo --no-deps) py/$$group.in -o py/$$group.lock || exit 1; done
 
 test-faults: setup ## kill twenty builds at random moments, finish each, compare
 	bin/python tests/faults.py

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from files import read_json, write_json
 from program import run
-from suite import Prompt, Suite, check
+from suite import Suite, check
 
+FIELDS = ("id", "category", "prompt", "expected_tool", "keywords", "multi", "max_tokens")
 DEFAULT_BUDGET = 512  # tokens, where the script has None
 
 
@@ -40,7 +41,7 @@ def read_script(path: Path) -> dict:
             raise ValueError(f"{path}: no literal {name}")
     try:
         rows = literals["EVAL_PROMPTS"]
-        prompts = [dict(zip(Prompt.model_fields, row, strict=True)) for row in rows]
+        prompts = [dict(zip(FIELDS, row, strict=True)) for row in rows]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: EVAL_PROMPTS must be a list of rows of 7 values") from error
     for prompt in prompts:

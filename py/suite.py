@@ -6,9 +6,16 @@ A file that does not fit its schema gets one line: the file, the place in it, an
 # ruff: noqa: D101 - the names of classes and fields say what they are
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from files import read_json
 from show import explain
@@ -26,19 +33,70 @@ Share = Annotated[float, Field(ge=0, le=1)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
+class Function(BaseModel, strict=True):
+    name: Text
+    description: str = ""
+    parameters: dict = {}
+
+
+class Schema(BaseModel, strict=True):
+    """A tool as OpenAI's API describes it; `parameters` is a JSON schema."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class Answer(BaseModel, strict=True):
+    """A call that is right. Each argument has the list of values that count.
+
+    With "" in the list it may be left out. An object in the list has such a list for each key.
+    """
+
+    name: Text
+    arguments: dict[str, list]
+
+
+def check_schema(tool: dict) -> dict:
+    Schema.model_validate(tool)
+    return tool
+
+
+Schemas = list[Annotated[dict, AfterValidator(check_schema)]]
+
+
 class Prompt(BaseModel, strict=True):
+    """A prompt is scored by `keywords`, by `answers`, or by both.
+
+    `answers` has the calls that are right together; none means that no call is right, "any" that
+    every call is.
+    """
+
     id: str
     category: str
     prompt: Text
-    expected_tool: str
-    keywords: list[Text] = Field(min_length=1)
-    multi: bool
-    max_tokens: int = Field(ge=1)
+    before: list[dict] = []  # messages
+    tools: Schemas = []
+    expected_tool: str = ""
+    keywords: list[Text] = []
+    multi: bool = False
+    answers: list[Answer] | Literal["any"] | None = None
+    max_tokens: int = Field(512, ge=1)
+
+    @model_validator(mode="after")
+    def _can_be_scored(self):
+        if self.answers is None and not (self.keywords and self.expected_tool):
+            raise ValueError("needs answers, or keywords and an expected_tool")
+        offered = {tool["function"]["name"] for tool in self.tools}
+        called = set() if self.answers in (None, "any") else {call.name for call in self.answers}
+        if self.tools and (unknown := called - offered):
+            raise ValueError(f"the answers call {min(unknown)}, which is not among its tools")
+        return self
 
 
 class Suite(BaseModel, strict=True):
     name: str
     system: str
+    loose: bool = False  # texts in `answers` are compared by their letters and digits only
     prompts: list[Prompt] = Field(min_length=1)
 
     @field_validator("prompts")
@@ -118,7 +176,7 @@ def check(value, schema: type[BaseModel], source: Path | str) -> dict:
 
 
 def read_suite(path: Path) -> dict:
-    return check(read_json(path), Suite, path)
+    return Suite.model_validate(check(read_json(path), Suite, path)).model_dump()
 
 
 def read_tools(path: Path) -> set[str]:
@@ -148,7 +206,5 @@ def read_special_tokens(path: Path) -> dict:
 
 def messages_of(suite: dict, prompt: dict) -> list[dict]:
     """The chat messages that ask `prompt`; an empty system prompt is left out, as in the rows."""
-    request = {"role": "user", "content": prompt["prompt"]}
-    if not suite["system"]:
-        return [request]
-    return [{"role": "system", "content": suite["system"]}, request]
+    system = [{"role": "system", "content": suite["system"]}] if suite["system"] else []
+    return [*system, *prompt["before"], {"role": "user", "content": prompt["prompt"]}]
