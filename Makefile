@@ -42,7 +42,7 @@ train     = $(foreach key,BASE_MODEL EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE 
 	$(filter $(BASE_MODEL)==% mlx==% mlx-lm==%,$(shell cat py/requirements.lock py/requirements-embedded.lock))
 quantize  = Q_BITS=$(Q_BITS) Q_GROUP_SIZE=$(Q_GROUP_SIZE)
 ladder    = LADDER_ROWS=$(LADDER_ROWS) $(quantize)
-asked     = $(foreach key,SUITE TARGETS TOOLS VALID_CALLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY \
+asked     = $(foreach key,SUITE TARGETS TOOLS CALL_FORMAT VALID_CALLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY \
 	EVAL_EXACT,$(key)=$($(key))) $(if $(ASK_ROWS),$(rows))
 eval      = $(asked) $(foreach key,EXPERIMENT EVAL_URL EVAL_MODEL,$(key)=$($(key)))
 eval_base = $(asked) BASE_MODEL=$(BASE_MODEL)
@@ -73,14 +73,18 @@ $(BUILD)/.phase40-build: | setup
 ROWS = $(DATA)/train.jsonl $(DATA)/valid.jsonl
 SCRIPT = $(if $(filter data/phase33b_suite.json,$(SUITE)),data/phase33_merged/run_phase33_direct_eval.py)
 
-data: setup ## fetch the rows and the prompts, or check those that are there
-	bin/fetch.sh '$(DATA_URL)' $(CHECKSUMS) $(ROWS) $(SCRIPT)
+data: setup $(BFCL) ## fetch the rows and the prompts, or check those that are there
+	$(if $(BFCL),,bin/fetch.sh '$(DATA_URL)' $(CHECKSUMS) $(ROWS) $(SCRIPT))
 	$(if $(SCRIPT),.venv/bin/python py/original_suite.py --script $(SCRIPT) --out $(SUITE))
 
 $(ROWS) $(SCRIPT):
 	bin/fetch.sh '$(DATA_URL)' $(CHECKSUMS) $@
 data/phase33b_suite.json: $(SCRIPT) | setup
 	.venv/bin/python py/original_suite.py --script $< --out $@
+# A category of the Berkeley Function Calling Leaderboard, as the package bfcl-eval has it: a public benchmark.
+BFCL = $(filter data/bfcl_%,$(SUITE))
+data/bfcl_%.json: py/bfcl.py | .venv/bfcl.installed
+	.venv/bin/python $< --out $@
 
 # == Preflight: a doomed run stops here, in seconds
 # Phase 25 trained on another family's tokenizer and scored 0%, an evening later. Phase 26 lost 60 points to a
@@ -183,13 +187,13 @@ $(BUILD)/ladder.json: $(BUILD)/adapters $(call changed,ladder) \
 # that may be the untuned base. If a prompt has another number of tokens there than in training, or the server
 # drops a call, the run stops. What a model has answered once is kept in answers.jsonl, and not asked again. With
 # EVAL_URL a server that is already running is asked, and no model is built. ASK_ROWS asks the validation rows, too.
-EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) --tools $(TOOLS) --temperature $(EVAL_TEMPERATURE) \
-	--seed $(EVAL_SEED) --max-tokens $(EVAL_MAX_TOKENS) --concurrency $(EVAL_CONCURRENCY) --timeout $(EVAL_TIMEOUT) \
-	--port $(EVAL_PORT)
-ASK_ROWS = $(if $(filter-out -1,$(VALID_CALLS)),--data $(DATA) --valid-calls $(VALID_CALLS))
+EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) --tools $(TOOLS) --data $(DATA) \
+	--call-format $(CALL_FORMAT) --temperature $(EVAL_TEMPERATURE) --seed $(EVAL_SEED) --max-tokens $(EVAL_MAX_TOKENS) \
+	--concurrency $(EVAL_CONCURRENCY) --timeout $(EVAL_TIMEOUT) --port $(EVAL_PORT)
+ASK_ROWS = $(if $(BFCL),,$(patsubst %,--valid-calls %,$(filter-out -1,$(VALID_CALLS))))
 ASKED = $(if $(filter none,$(EVAL_URL)),--model $(BUILD)/q5 --serve $(SERVED) $(if $(chosen),--chosen-rows $(SELECT_ROWS)),\
 	--url $(EVAL_URL) $(if $(filter-out none,$(EVAL_MODEL)),--served-model $(EVAL_MODEL)))
-QUESTIONS = $(SUITE) $(TARGETS) $(TOOLS) py/evaluate.py py/score.py py/calls.py py/validation.py
+QUESTIONS = $(SUITE) $(TARGETS) $(filter-out none,$(TOOLS)) py/evaluate.py py/score.py py/calls.py py/validation.py
 eval: $(BUILD)/report.html ## run the whole experiment, from data to report
 demo: ## the same on this machine, on an embedded 135M model
 	@$(MAKE) --no-print-directory eval CONFIG=demo.env

@@ -109,7 +109,7 @@ $(BUILD)/sweep/train-%/sweep.md: FORCE
 
 # == Develop: for those who work on the recipe itself
 
-test: lint .venv/embedded.installed ## lint, unit tests, the whole pipeline on a tiny model
+test: lint .venv/embedded.installed .venv/bfcl.installed ## lint, unit tests, the whole pipeline on a tiny model
 	OPENBLAS_NUM_THREADS=1 bin/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 lint: .venv/dev.installed ## ruff, shellcheck, and what macOS lacks
@@ -127,8 +127,8 @@ lock: .venv/dev.installed ## write the locks anew from py/*.in
 test-faults: setup ## kill twenty builds at random moments, finish each, compare
 	bin/python tests/faults.py
 
-bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals: setup ## measure one part (tests/bench_*.py)
+bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals bench-bfcl: .venv/bfcl.installed setup ## measure one part (tests/bench_*.py)
 	@bin/python tests/$(subst -,_,$@).py $(CONFIG)
 
 .PHONY: plan why status runs gate verify autopsy judge chat serve adopt sweep test lint lock test-faults \
-	bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals
+	bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals bench-bfcl

@@ -1,7 +1,7 @@
 """Ask a server questions, several at a time, and keep each answer as it arrives.
 
-A question is {id, messages, max_tokens}. Its answer is kept beside all that it depends on: the
-weights, the messages and the settings. What is kept is not asked again.
+A question is {id, messages, tools, max_tokens}. Its answer is kept beside all that it depends on:
+the weights, the messages and the settings. What is kept is not asked again.
 """
 
 import json
@@ -30,18 +30,27 @@ def question_text(question: dict, target: dict, args) -> str:
             "mlx": mx.__version__,
             "mlx_lm": mlx_lm.__version__,
             **TEMPLATE_ARGUMENTS,
+            **tools_of(question),
         }
     )
 
 
-def answer_question(server: Server, id: str, text: str, target: dict, args) -> dict:
-    """Ask the question `text`, whose id is only for messages. Returns what is kept of the answer.
+def tools_of(question: dict) -> dict:
+    """The tools that go with a question, {} without any."""
+    return {"tools": question["tools"]} if question["tools"] else {}
+
+
+def answer_question(server: Server, question: dict, text: str, target: dict, args) -> dict:
+    """Ask a question, whose question_text() is `text`. Returns what is kept of the answer.
 
     Raises RequestError when there is none, ServerError for one that must not be scored.
     """
     asked, tokenizer = json.loads(text), target["tokenizer"]
     request = {"model": target["served_id"], "chat_template_kwargs": TEMPLATE_ARGUMENTS}
-    request |= {key: asked[key] for key in ("messages", "max_tokens", "temperature")}
+    request |= {key: asked[key] for key in ("max_tokens", "temperature")}
+    # Not from `text`, whose keys are sorted: a template shows tools with the keys in their order.
+    prompt = {"messages": question["messages"], **tools_of(question)}
+    request |= prompt
     if target["adapter"]:
         request["adapters"] = str(target["adapter"].resolve())
     if asked["seed"] is not None:
@@ -52,7 +61,8 @@ def answer_question(server: Server, id: str, text: str, target: dict, args) -> d
     response, attempts = ask(server, request, args.timeout)
     seconds = time.perf_counter() - started
     if tokenizer:
-        check_prompt_tokens(id, response, len(format_prompt(tokenizer, asked["messages"])))
+        expected = len(format_prompt(tokenizer, **prompt))
+        check_prompt_tokens(question["id"], response, expected)
     return {
         **read_answer(response, tokenizer),
         "prompt_tokens": response["usage"]["prompt_tokens"],
@@ -70,7 +80,7 @@ def ask_missing(missing: dict, answers: dict, target: dict, args, describe) -> d
 
     def try_to_answer(text: str) -> tuple[str, dict | RequestError]:
         try:
-            return text, answer_question(server, missing[text]["id"], text, target, args)
+            return text, answer_question(server, missing[text], text, target, args)
         except RequestError as error:
             return text, error
 

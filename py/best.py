@@ -25,7 +25,7 @@ from loss import valid_rows, validation_loss
 from models import hub_name
 from program import Failed, run
 from right_calls import count_right, rows_of
-from suite import read_tools
+from suite import read_schemas
 
 TRIED = 3  # of the best reported losses
 SERVICES = ("wandb", "swanlog")  # folders that REPORT_TO makes in the adapter path
@@ -36,7 +36,9 @@ def last_reported(validations: dict[int, float], iteration: int) -> float:
     return validations[max(seen for seen in validations if seen <= iteration)]
 
 
-def recompute(config: dict, weights: dict[int, Path], asked: list, tools: set) -> dict[int, dict]:
+def recompute(
+    config: dict, weights: dict[int, Path], asked: list, schemas: dict
+) -> dict[int, dict]:
     """Iterations -> {val_loss}, over all rows, of the weights in the files. NaN is left out.
 
     With rows in `asked`, also how many of these get the right_calls.
@@ -56,7 +58,7 @@ def recompute(config: dict, weights: dict[int, Path], asked: list, tools: set) -
             continue
         found[iteration] = {"val_loss": loss}
         if asked:
-            found[iteration]["right_calls"] = count_right(model, tokenizer, asked, tools)
+            found[iteration]["right_calls"] = count_right(model, tokenizer, asked, schemas)
     if not found:
         raise Failed("no checkpoint has a validation loss that is a number")
     return found
@@ -117,14 +119,14 @@ def keep_best(args) -> None:
     checkpoints = trained_weights(staging, ended)
     if not checkpoints:
         raise Failed(f"{staging}: no checkpoint to keep; SAVE_EVERY is more than ITERS?")
-    asked, tools = [], set()
+    asked, schemas = [], {}
     if args.select == "calls":
-        tools = read_tools(args.tools)
-        asked = rows_of(args.data, args.select_rows, tools)
+        schemas = read_schemas(args.tools)
+        asked = rows_of(args.data, args.select_rows, schemas)
     validations = losses(read_metrics(staging), "val_loss")
     reported = {n: last_reported(validations, n) for n in checkpoints}
     tried = {*sorted(checkpoints, key=reported.get)[:TRIED], max(checkpoints)}
-    found = recompute(config, {n: checkpoints[n] for n in sorted(tried)}, asked, tools)
+    found = recompute(config, {n: checkpoints[n] for n in sorted(tried)}, asked, schemas)
     best = min(found, key=lambda n: (-found[n].get("right_calls", 0), found[n]["val_loss"]))
     loss, last = found[best]["val_loss"], found.get(max(checkpoints), {}).get("val_loss")
     training = ended | {

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import warnings
 
+EXECUTE_CODE = "execute_code"  # the tool that runs a program, where rows wrap calls in one
 MOST_FOLLOWED = 1000  # calls of the program's own functions, so that the time is bounded
 # The names that these bind are not seen outside of them.
 OWN_NAMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)

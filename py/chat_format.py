@@ -5,8 +5,10 @@ Phase 26 formatted its prompts differently in training and in evaluation, and lo
 request. Preflight checks that the second is the beginning of the first, token by token.
 """
 
+import copy
 from pathlib import Path
 
+from mlx_lm.server import process_message_content
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import load_config, load_tokenizer
 from transformers import AutoTokenizer
@@ -40,21 +42,23 @@ def open_tokenizer(folder: Path, served: bool = True):
         ) from error
 
 
-def render(tokenizer, messages: list[dict], **arguments) -> str:
+def render(tokenizer, messages: list[dict], tools: list | None = None, **arguments) -> str:
     """`messages` through the chat template; without arguments a whole row as mlx-lm trains it.
 
     Raises ValueError if the template refuses them.
     """
     try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, **arguments)
+        return tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **arguments)
     except Exception as error:  # a template is a program: it can fail in any way
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"the chat template refuses the messages ({reason})") from error
 
 
-def render_prompt(tokenizer, messages: list[dict]) -> str:
+def render_prompt(tokenizer, messages: list[dict], tools: list | None = None) -> str:
     """`messages` up to where the assistant's answer begins, as a request to the server."""
-    return render(tokenizer, messages, add_generation_prompt=True, **TEMPLATE_ARGUMENTS)
+    messages = copy.deepcopy(messages)
+    process_message_content(messages)  # the server's: it reads arguments that are JSON text
+    return render(tokenizer, messages, tools, add_generation_prompt=True, **TEMPLATE_ARGUMENTS)
 
 
 def encode(tokenizer, texts: list[str]) -> list[list[int]]:
@@ -62,6 +66,6 @@ def encode(tokenizer, texts: list[str]) -> list[list[int]]:
     return tokenizer._tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 
-def format_prompt(tokenizer, messages: list[dict]) -> list[int]:
+def format_prompt(tokenizer, messages: list[dict], tools: list | None = None) -> list[int]:
     """Token ids of `messages` up to where the assistant's answer begins."""
-    return encode(tokenizer, [render_prompt(tokenizer, messages)])[0]
+    return encode(tokenizer, [render_prompt(tokenizer, messages, tools)])[0]

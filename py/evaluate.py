@@ -2,7 +2,7 @@
 
 The answers come over HTTP, as a user of the model would get them: from an `mlx_lm server` that is
 started here for the model that was built, or, with --url, from any OpenAI-compatible server.
-With --data the validation rows that hold a call are asked too (validation.py).
+With --valid-calls the validation rows that hold a call are asked too (validation.py).
 """
 
 import argparse
@@ -20,11 +20,12 @@ from counts import called_instead, count_formats, count_tools
 from files import files_sha256, sha256_of, weights_sha256, write_json
 from judge import prepare
 from program import Failed, run
-from score import format_of, score_answer
+from rows import read_rows
+from score import call_format, format_of, score_answer
 from server import start_server
 from settings import secret
 from stats import summarize
-from suite import messages_of, read_suite, read_targets, read_tools
+from suite import messages_of, read_schemas, read_suite, read_targets, schemas_of, wanted_tools
 from validation import mark, rows_to_ask, summarize_calls
 
 SETTINGS = ("temperature", "max_tokens", "concurrency", "seed")
@@ -90,27 +91,36 @@ def ask(questions: list[dict], args, describe, parser: str | None = None) -> tup
         return ask(questions, args, describe, error.parser)
 
 
-def describe(question: dict, answer: dict, tools: set[str]) -> str:
+def describe(question: dict, answer: dict, schemas: dict, call_format: str) -> str:
     """What the terminal shows of an answer: its score, and its format."""
     if "wanted" in question:
-        right = mark(question, answer, tools)["arguments"]
+        right = mark(question, answer, schemas)["arguments"]
         return f"{right:4.2f}  {format_of(answer['calls']):<12}"
-    scored = score_answer(question, answer["text"], answer["calls"])
+    scored = score_answer(question, answer["text"], answer["calls"], schemas, call_format)
     return f"{scored['score']:4.2f}  {scored['format']:<12}"
 
 
-def entry_of(prompt: dict, answer: dict | None, error: str | None, tools: set[str]) -> dict:
+def entry_of(prompt: dict, answer: dict | None, error: str | None, *how) -> dict:
     """A prompt's entry in eval.json; without an answer its scores are None and `error` says why."""
     entry = {key: prompt[key] for key in ("id", "category", "prompt")}
-    entry["wanted"] = prompt["keywords"] if prompt["multi"] else [prompt["expected_tool"]]
+    entry["wanted"] = wanted_tools(prompt)
     if answer is None:
-        entry |= score_answer(prompt, "", [], tools)
-        return entry | {"score": None, "strict_score": None, "text": "", "error": error}
-    entry |= score_answer(prompt, answer["text"], answer["calls"], tools)
+        scored = score_answer(prompt, "", [], *how)
+        entry |= scored | {key: None for key in scored if key.endswith("score")}
+        return entry | {"text": "", "error": error}
+    entry |= score_answer(prompt, answer["text"], answer["calls"], *how)
     entry |= {key: answer[key] for key in KEPT}
     if answer["thinking"]:
         entry["thinking"] = answer["thinking"]
-    return entry | {"instead": called_instead(entry, tools)}
+    return entry
+
+
+def chosen_format(args) -> str:
+    """CALL_FORMAT, or the format of the training rows if it is auto."""
+    train = args.data / "train.jsonl"
+    if args.call_format != "auto":
+        return args.call_format
+    return call_format(read_rows(train)) if train.is_file() else "program"
 
 
 def evaluate(args) -> tuple[dict, int]:
@@ -121,14 +131,20 @@ def evaluate(args) -> tuple[dict, int]:
     """
     started = time.perf_counter()
     suite, targets = read_suite(args.suite), read_targets(args.targets)
-    tools = read_tools(args.tools)
-    prompts = [prompt | {"messages": messages_of(suite, prompt)} for prompt in suite["prompts"]]
+    schemas, format = read_schemas(args.tools), chosen_format(args)
+    prompts = [
+        prompt | {"messages": messages_of(suite, prompt), "loose": suite["loose"]}
+        for prompt in suite["prompts"]
+    ]
     rows, left_out = [], 0
-    if args.data:
-        rows, left_out = rows_to_ask(args.data, args.valid_calls, tools, args.chosen_rows)
-    target, answered = ask([*prompts, *rows], args, lambda *pair: describe(*pair, tools))
-    entries = [entry_of(p, *answered.pop(0), tools) for p in prompts]
-    marked = [mark(r, a, tools) for r, (a, _) in zip(rows, answered, strict=True) if a]
+    if args.valid_calls >= 0:
+        rows, left_out = rows_to_ask(args.data, args.valid_calls, schemas, args.chosen_rows)
+    target, answered = ask([*prompts, *rows], args, lambda *pair: describe(*pair, schemas, format))
+    entries = [entry_of(p, *answered.pop(0), schemas, format) for p in prompts]
+    marked = [mark(r, a, schemas) for r, (a, _) in zip(rows, answered, strict=True) if a]
+    tools = set(schemas).union(*(schemas_of(prompt["tools"]) for prompt in prompts))
+    for entry in entries:
+        entry["instead"] = called_instead(entry, tools)
     missing = sum(entry["score"] is None for entry in entries) + len(rows) - len(marked)
     result = {
         "schema": 1,
@@ -143,7 +159,11 @@ def evaluate(args) -> tuple[dict, int]:
             "checkpoint": args.checkpoint,
         },
         "suite": {"name": suite["name"], "sha256": sha256_of(args.suite), "n": len(prompts)},
-        "settings": {key: vars(args)[key] for key in SETTINGS} | TEMPLATE_ARGUMENTS,
+        "settings": {
+            **{key: vars(args)[key] for key in SETTINGS},
+            **TEMPLATE_ARGUMENTS,
+            "call_format": format,
+        },
         "server": target["described"],
         "prompts": entries,
         **summarize(entries, targets),
@@ -176,9 +196,12 @@ def main() -> None:
     parser.add_argument("--suite", type=Path, required=True)
     parser.add_argument("--targets", type=Path, required=True, help="JSON with 'targets'")
     parser.add_argument("--tools", type=Path, required=True, help="JSON with the tools' names")
-    parser.add_argument("--data", type=Path, help="folder of the rows; none: no row is asked")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the rows")
+    parser.add_argument("--call-format", choices=("auto", "program", "json"), default="auto")
     parser.add_argument("--chosen-rows", type=int, help="SELECT_ROWS, if SELECT is calls")
-    parser.add_argument("--valid-calls", type=int, default=0, help="so many rows; 0: all")
+    parser.add_argument(
+        "--valid-calls", type=int, default=-1, help="so many rows; 0: all; -1: none"
+    )
     parser.add_argument("--out", type=Path, required=True, help="eval.json to write")
     parser.add_argument("--answers", type=Path, help="default: answers.jsonl beside --out")
     parser.add_argument("--server-log", type=Path, required=True, help="of the server started here")

@@ -14,23 +14,23 @@ from rows import read_rows
 from settings import add_config, load_settings
 
 
-def turns(messages: list[dict]):
-    """Yield the messages up to each answer of the assistant, the shortest first."""
-    for end, message in enumerate(messages, start=1):
+def turns(row: dict):
+    """Yield the row up to each answer of the assistant, the shortest first."""
+    for end, message in enumerate(row["messages"], start=1):
         if message["role"] == "assistant":
-            yield messages[:end]
+            yield row | {"messages": row["messages"][:end]}
 
 
 def training_rows(settings: dict, split: str):
-    """The rows that are trained on, as (path:line, messages): with EXPAND_TURNS=1 one an answer."""
+    """The rows that are trained on, as (path:line, row): with EXPAND_TURNS=1 one an answer."""
     return expand(settings, read_rows(Path(settings["DATA"]) / f"{split}.jsonl"))
 
 
 def expand(settings: dict, rows):
     """Yield the same of rows that are read already."""
-    for place, messages in rows:
-        for row in turns(messages) if settings["EXPAND_TURNS"] == "1" else [messages]:
-            yield place, row
+    for place, row in rows:
+        for part in turns(row) if settings["EXPAND_TURNS"] == "1" else [row]:
+            yield place, part
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
         with (args.out / f"{split}.jsonl").open("w", encoding="utf-8") as out:
             count = 0
             for _, row in training_rows(settings, split):
-                out.write(json.dumps({"messages": row}, ensure_ascii=False) + "\n")
+                out.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
         print(f"{split}: {count:,} rows, one for each assistant turn")
 

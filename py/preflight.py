@@ -17,7 +17,8 @@ from chat_format import open_tokenizer
 from checks import data, finding, plan
 from checks import settings as config
 from checks.parser import check_instrument, check_parser
-from checks.rows import check_splits, check_suite
+from checks.rows import check_splits, check_suite, written_rows
+from checks.schemas import check_format, check_schemas
 from checks.tokenizer import check_tokenizer
 from expand_turns import expand
 from files import read_json, write_json
@@ -28,7 +29,7 @@ from served import tags
 from settings import add_config, load_settings, number
 from shapes import model_facts
 from show import in_columns
-from suite import read_suite, read_targets, read_tools
+from suite import read_schemas, read_suite, read_targets, schemas_of
 
 
 def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
@@ -78,7 +79,7 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
             counts[split] = facts[f"{split}_rows"] = len(expanded[split])
     train, valid, trained = rows.get("train"), rows.get("valid"), expanded.get("train")
     suite = attempt("suite.schema", read_suite, Path(settings["SUITE"]))
-    tools = attempt("tools.schema", read_tools, Path(settings["TOOLS"]))
+    schemas = attempt("tools.schema", read_schemas, Path(settings["TOOLS"]))
     special = Path(settings["SPECIAL_TOKENS"])
     folders, tokenizers = {}, {}
     for key in KEYS:
@@ -100,16 +101,27 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     ask("template.render", check_splits, base, reference, trained, valid, limit)
     ask("suite.render", check_suite, base, suite)
     ask("suite.categories", config.check_categories, suite, targets)
-    ask("served.parser", check_parser, base, train)
+    ask("data.call_format", check_format, settings, train)
+    if facts.get("call_format") == "json":
+        ask("data.schemas", check_schemas, train, schemas)
+    if schemas is not None:  # from here on a tool of any row, or prompt, is a tool
+        for holder in [row for _, row in train or []] + (suite or {"prompts": []})["prompts"]:
+            schemas |= schemas_of(holder.get("tools", []))
+    # The answers as the template writes them; None if the template refuses them, which is said.
+    with_text = [
+        attempt("template.render", written_rows, base, split) for split in (train, trained, valid)
+    ]
+    ask("served.parser", check_parser, base, with_text[0])
     if facts.get("tool_calls"):
         parser = facts["tool_parser"] or "qwen3_coder"
         tokens = facts.get("supervised_tokens"), facts.get("train_tokens")
-        ask("data.masked_calls", data.check_masked_calls, train, trained, tags(parser), *tokens)
-        ask("instrument.gold", check_instrument, base, parser, valid, tools)
-    ask("data.tools", data.check_tools, train, suite, tools)
-    ask("data.calls", data.check_calls, train, tools)
+        ask("data.masked_calls", data.check_masked_calls, *with_text[:2], tags(parser), *tokens)
+        how = schemas, facts.get("call_format")
+        ask("instrument.gold", check_instrument, base, parser, with_text[2], *how)
+    ask("data.tools", data.check_tools, train, suite, schemas)
+    ask("data.calls", data.check_calls, train, schemas)
     ask("data.leaks", data.check_leaks, train, valid, suite)
-    ask("data.select", data.check_select, settings, train, valid, tools)
+    ask("data.select", data.check_select, settings, train, valid, schemas)
     ask("data.system_prompts", data.check_system_prompts, train, suite)
 
     folder = folders["BASE_MODEL"]

@@ -16,9 +16,9 @@ from validation import mark, rows_to_ask
 BATCH = 8  # rows at a time, as EVAL_CONCURRENCY has it
 
 
-def rows_of(data: Path, limit: int, tools: set[str]) -> list[dict]:
+def rows_of(data: Path, limit: int, schemas: dict[str, dict]) -> list[dict]:
     """The rows that are asked, as rows_to_ask() has them. Raises ValueError if there is none."""
-    rows, left_out = rows_to_ask(data, limit, tools)
+    rows, left_out = rows_to_ask(data, limit, schemas)
     if not rows:
         raise ValueError(
             f"{data}/valid.jsonl: no row to ask: {left_out} hold a call, and training has seen"
@@ -33,7 +33,7 @@ def generate_answers(model, tokenizer, rows: list[dict]) -> list[str]:
     made = batch_generate(
         model,
         tokenizer,
-        [format_prompt(tokenizer, row["messages"]) for row in rows],
+        [format_prompt(tokenizer, row["messages"], row["tools"]) for row in rows],
         max_tokens=[row["max_tokens"] for row in rows],
         prefill_batch_size=BATCH,
         completion_batch_size=BATCH,
@@ -42,11 +42,11 @@ def generate_answers(model, tokenizer, rows: list[dict]) -> list[str]:
     return made.texts
 
 
-def count_right(model, tokenizer, rows: list[dict], tools: set[str]) -> int:
+def count_right(model, tokenizer, rows: list[dict], schemas: dict[str, dict]) -> int:
     """How many of the rows of rows_to_ask() get the right calls, with the right arguments."""
     right = 0
     for row, made in zip(rows, generate_answers(model, tokenizer, rows), strict=True):
         _, text = split_thinking(made)
         answer = {"text": text, "calls": calls_in_text(text)}
-        right += mark(row, answer, tools)["arguments"]
+        right += mark(row, answer, schemas)["arguments"]
     return right

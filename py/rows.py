@@ -1,38 +1,83 @@
-"""Read chat rows: JSONL, one {"messages": [...]} a line. A malformed line is named."""
+"""Read chat rows: JSONL, one {"messages": [...], "tools": [...]} a line. "tools" may be missing.
 
+A call stands in the text of an answer, or in its `tool_calls`, as OpenAI's API has them. A
+malformed line is named.
+"""
+
+import json
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from show import explain
-from suite import Text
+from suite import Schemas, Text, check_text
+
+TURNS = re.compile("s?(u(at+)*a)+")  # first letters of roles
+
+
+class Function(BaseModel, strict=True, extra="forbid"):
+    """The name and the arguments of a call."""
+
+    name: Text
+    arguments: dict | str
+
+    @field_validator("arguments")
+    @classmethod
+    def _is_object(cls, arguments: dict | str) -> dict | str:
+        if not isinstance(arguments, dict) and not isinstance(json.loads(arguments), dict):
+            raise ValueError("is not an object")
+        return arguments
+
+
+class ToolCall(BaseModel, strict=True, extra="forbid"):
+    """One of an answer's calls."""
+
+    id: str = ""
+    type: Literal["function"] = "function"
+    function: Function
 
 
 class Message(BaseModel, strict=True, extra="forbid"):
-    """What one side says."""
+    """What one side says, or what a tool returns."""
 
-    role: Literal["system", "user", "assistant"]
-    content: Text
+    role: Literal["system", "user", "assistant", "tool"]
+    tool_calls: list[ToolCall] = []
+    tool_call_id: str = ""
+    name: str = ""
+    content: str | None = Field(None, validate_default=True)
+
+    @field_validator("content")
+    @classmethod
+    def _says_something(cls, content: str | None, info: ValidationInfo) -> str | None:
+        calls = info.data.get("tool_calls")
+        if calls and info.data["role"] != "assistant":
+            raise ValueError("comes with tool_calls, which only an assistant has")
+        if calls or info.data.get("role") == "tool":
+            (content or "").encode()
+            return content
+        return check_text(content or "")
 
 
 class Row(BaseModel, strict=True, extra="forbid"):
     """A conversation. mlx-lm takes a row with other fields for another kind of data."""
 
     messages: list[Message]
+    tools: Schemas = []
+    parallel_tool_calls: bool = True  # OpenAI's rows may have it; mlx-lm does not read it
 
     @field_validator("messages")
     @classmethod
     def _turns_alternate(cls, messages: list[Message]) -> list[Message]:
         roles = [message.role for message in messages]
-        turns = roles[1:] if roles[:1] == ["system"] else roles
-        if not turns or turns != ["user", "assistant"] * (len(turns) // 2):
+        if not TURNS.fullmatch("".join(role[0] for role in roles)):
             raise ValueError(f"turns must alternate user, assistant and end with it, not {roles}")
         return messages
 
 
-def parse_line(line: bytes) -> list[dict]:
-    """The messages in one line of a file. Raises ValueError in a few words."""
+def parse_line(line: bytes) -> dict:
+    """The row in one line of a file. Raises ValueError in a few words."""
     if not line.strip():
         raise ValueError("an empty line; remove it")
     if line.startswith(b"\xef\xbb\xbf"):
@@ -40,13 +85,13 @@ def parse_line(line: bytes) -> list[dict]:
     if b"\r" in line:  # mlx-lm reads the file as text, where this ends a line
         raise ValueError("Windows line end; save the file with plain line ends")
     try:
-        return Row.model_validate_json(line.rstrip(b"\n")).model_dump()["messages"]
+        return Row.model_validate_json(line.rstrip(b"\n")).model_dump(exclude_unset=True)
     except ValidationError as error:
         raise ValueError(explain(error)) from error
 
 
 def read_rows(path: Path):
-    """Yield ("train.jsonl:7", messages) of every row of a JSONL file, one at a time.
+    """Yield ("train.jsonl:7", row) of every row of a JSONL file, one at a time.
 
     Raises ValueError beginning with path:line for the first malformed one, and for an empty file.
     """
@@ -56,20 +101,31 @@ def read_rows(path: Path):
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:
-                messages = parse_line(line)
+                row = parse_line(line)
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: {error}") from error
-            yield f"{path.name}:{number}", messages
+            yield f"{path.name}:{number}", row
     if number == 0:
         raise ValueError(f"{path}: empty file")
 
 
+def text_of(message: dict) -> str:
+    """What an answer says, with its calls as the text that Qwen's chat templates make of them."""
+    parts = [message.get("content") or ""]
+    for call in message.get("tool_calls", []):
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+        body = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
+        parts.append(f"<tool_call>\n{body}\n</tool_call>")
+    return "\n".join(part for part in parts if part)
+
+
 def assistant_texts(rows: list):
     """Yield (place, text) of every assistant message."""
-    for place, messages in rows:
-        for message in messages:
+    for place, row in rows:
+        for message in row["messages"]:
             if message["role"] == "assistant":
-                yield place, message["content"]
+                yield place, text_of(message)
 
 
 def evenly(rows, limit: int) -> list:
@@ -78,6 +134,6 @@ def evenly(rows, limit: int) -> list:
     return [rows[n * len(rows) // count] for n in range(count)]
 
 
-def first_request(messages: list[dict]) -> str:
+def first_request(row: dict) -> str:
     """What the user first asks for. Rows with the same first request share a prompt."""
-    return next(m["content"] for m in messages if m["role"] == "user").strip()
+    return next(m["content"] for m in row["messages"] if m["role"] == "user").strip()

@@ -8,6 +8,11 @@ at most 1. A keyword is looked for as text: prose gets 0.5, and `cst_find_patter
 
 `strict_score` has the same scale, but a tool counts only if it is really called (calls.py), and
 several tools only in the order that was asked for.
+
+With CALL_FORMAT=json the rows have no execute_code: a call by name then counts as one in code does.
+
+`exact_score` is for prompts with `answers`: 1 if the calls have the right names and arguments, else
+0 with a `reason` (exact.py). A prompt that has no keywords has this one as all its scores.
 """
 
 import json
@@ -15,24 +20,30 @@ import re
 
 from mlx_lm.tool_parsers import json_tools, qwen3_coder
 
-from calls import called_names, invented
+from arguments import named_calls
+from calls import EXECUTE_CODE, called_names, invented
+from exact import reason
+from rows import assistant_texts
+from suite import schemas_of
 
-EXECUTE_CODE = "execute_code"
 PARSERS = {"qwen3_coder": qwen3_coder, "json_tools": json_tools}  # Qwen models write both formats
 TOOL_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 
-def parsed_calls(text: str) -> list[tuple[str, dict]]:
-    """(name of the parser, {"name", "arguments"}) of every whole tool call in `text`, in order."""
-    found = [parse_call(body.strip()) for body in TOOL_CALL.findall(text)]
+def parsed_calls(text: str, tools: list | None = None) -> list[tuple[str, dict]]:
+    """(name of the parser, {"name", "arguments"}) of every whole tool call in `text`, in order.
+
+    In one of the two formats every argument is text. The schemas in `tools` give it a type.
+    """
+    found = [parse_call(body.strip(), tools) for body in TOOL_CALL.findall(text)]
     return [call for call in found if call]
 
 
-def parse_call(body: str) -> tuple[str, dict] | None:
+def parse_call(body: str, tools: list | None) -> tuple[str, dict] | None:
     """The same for the text between the tags of one call. None if it is no call."""
     for name, parser in PARSERS.items():
         try:
-            call = parser.parse_tool_call(body)
+            call = parser.parse_tool_call(body, tools)
         except (ValueError, RecursionError):
             continue
         match call:
@@ -41,9 +52,9 @@ def parse_call(body: str) -> tuple[str, dict] | None:
     return None
 
 
-def calls_in_text(text: str) -> list[dict]:
+def calls_in_text(text: str, tools: list | None = None) -> list[dict]:
     """Every whole tool call in `text`, as {"name", "arguments"}, in order."""
-    return [call for _, call in parsed_calls(text)]
+    return [call for _, call in parsed_calls(text, tools)]
 
 
 def calls_from_server(tool_calls: list[dict]) -> list[dict]:
@@ -74,6 +85,13 @@ def format_of(calls: list[dict]) -> str:
     if code_of(calls):
         return EXECUTE_CODE
     return "direct" if calls else "none"
+
+
+def call_format(rows) -> str:
+    """ "program" if most calls in these rows are programs, else "json"."""
+    calls = [call for _, text in assistant_texts(rows) for call in calls_in_text(text)]
+    programs = len(code_of(calls))
+    return "json" if len(calls) > 2 * programs else "program"
 
 
 def in_order(wanted: list[str], called: list[str]) -> int:
@@ -108,24 +126,52 @@ def strict_score(prompt: dict, called: list[str], direct: list[str], executed: b
     return max(rate(prompt, in_code, executed), rate(prompt, alone, False))
 
 
-def score_answer(prompt: dict, text: str, calls: list[dict], tools: set[str] = frozenset()) -> dict:
-    """Score one answer to a suite's `prompt`: its whole `text`, and its tool `calls`.
-
-    `format` is that of format_of(). `invented` lists the names that the answer calls
-    and that are neither in `tools` nor defined.
-    """
+def by_keywords(prompt: dict, text: str, calls: list[dict], call_format: str) -> dict:
+    """The scores of a prompt with keywords, and the keywords that were found."""
     codes = code_of(calls)
     direct = [call["name"] for call in calls if call["name"] != EXECUTE_CODE]
     called = [name for code in codes for name in called_names(code)]
-    made_up = [name for code in codes for name in invented(code, tools)]
-    made_up += [name for name in direct if name not in tools]
+    if call_format == "json":
+        codes, called = [json.dumps(call) for call in calls], direct
     searched = "\n".join(codes) if codes else text
     found = [keyword for keyword in prompt["keywords"] if keyword in searched]
     return {
         "score": rate(prompt, len(found), bool(codes)),
         "strict_score": strict_score(prompt, called, direct, bool(codes)),
+        "keywords_found": found,
+    }
+
+
+def score_answer(
+    prompt: dict,
+    text: str,
+    calls: list[dict],
+    schemas: dict[str, dict] | None = None,
+    call_format: str = "program",
+) -> dict:
+    """Score one answer to a suite's `prompt`: its whole `text`, and its tool `calls`.
+
+    `schemas` has the tools, with the JSON schema of each one's arguments; those of the prompt come
+    to it. `format` is that of format_of(). `invented` lists the names that the answer calls and
+    that are neither a tool nor defined.
+    """
+    schemas = (schemas or {}) | schemas_of(prompt.get("tools", []))
+    codes = code_of(calls)
+    direct = [call["name"] for call in calls if call["name"] != EXECUTE_CODE]
+    made_up = [name for code in codes for name in invented(code, schemas)]
+    made_up += [name for name in direct if name not in schemas]
+    scored, found = {}, []
+    if prompt.get("answers") is not None:
+        named = named_calls(calls, schemas)
+        scored["reason"] = reason(named, prompt["answers"], schemas, prompt.get("loose", False))
+        exact = 0.0 if scored["reason"] else 1.0
+        scored |= {"score": exact, "strict_score": exact, "exact_score": exact}
+    if prompt.get("keywords"):
+        scored |= by_keywords(prompt, text, calls, call_format)
+        found = scored.pop("keywords_found")
+    return scored | {
         "format": format_of(calls),
-        "tools_called": called + direct,
+        "tools_called": [name for code in codes for name in called_names(code)] + direct,
         "invented": list(dict.fromkeys(made_up)),
         "keywords_found": found,
     }

@@ -96,7 +96,9 @@ def judge(score: float | None, target: float | None) -> str:
 def means(prompts: list[dict]) -> dict:
     """The mean of each score, over the prompts that have an answer."""
     answered = [prompt for prompt in prompts if prompt["score"] is not None]
-    return {key: mean([prompt[key] for prompt in answered]) for key in ("score", "strict_score")}
+    means = {key: mean([prompt[key] for prompt in answered]) for key in ("score", "strict_score")}
+    exact = [prompt["exact_score"] for prompt in answered if "exact_score" in prompt]
+    return means | ({"exact_score": mean(exact)} if exact else {})
 
 
 def verdict(categories: dict, overall: float | None, errors: int, targets: dict) -> str:
@@ -132,6 +134,7 @@ def summarize(prompts: list[dict], targets: dict) -> dict:
         "categories": categories,
         "overall": overall["score"],
         "strict_overall": overall["strict_score"],
+        **({"exact_overall": overall["exact_score"]} if "exact_score" in overall else {}),
         "ci95": ci95,
         "verdict": verdict(categories, overall["score"], errors, targets),
         "certainty": certainty(ci95, targets["overall"]),

@@ -5,6 +5,7 @@ A file that does not fit its schema gets one line: the file, the place in it, an
 
 # ruff: noqa: D101 - the names of classes and fields say what they are
 
+import ast
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +29,11 @@ def check_text(text: str) -> str:
     return text
 
 
+# Python's names of types -> JSON schema's
+TYPES = {
+    **{"str": "string", "int": "integer", "float": "number", "bool": "boolean"},
+    **{"list": "array", "dict": "object"},
+}
 Text = Annotated[str, AfterValidator(check_text)]
 Share = Annotated[float, Field(ge=0, le=1)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -57,8 +63,11 @@ class Answer(BaseModel, strict=True):
 
 
 def check_schema(tool: dict) -> dict:
-    Schema.model_validate(tool)
-    return tool
+    try:
+        Schema.model_validate(tool)
+    except ValidationError as error:
+        raise ValueError(explain(error)) from error
+    return tool  # as it is: templates show every field, in its order
 
 
 Schemas = list[Annotated[dict, AfterValidator(check_schema)]]
@@ -110,7 +119,11 @@ class Suite(BaseModel, strict=True):
 
 
 class Tool(BaseModel, strict=True):
+    """A tool has a JSON schema in `parameters`, or a Python signature, or only its name."""
+
     name: str
+    signature: str = ""
+    parameters: dict | None = None
 
 
 class Tools(BaseModel, strict=True):
@@ -179,9 +192,34 @@ def read_suite(path: Path) -> dict:
     return Suite.model_validate(check(read_json(path), Suite, path)).model_dump()
 
 
-def read_tools(path: Path) -> set[str]:
-    """The names of the tools."""
-    return {tool["name"] for tool in check(read_json(path), Tools, path)["tools"]}
+def read_schemas(path: Path) -> dict[str, dict]:
+    """Name -> JSON schema of the arguments of each tool in TOOLS, {} if it is not known.
+
+    TOOLS=none has no tools: the rows and the prompts bring their own.
+    """
+    if str(path) == "none":
+        return {}
+    tools = check(read_json(path), Tools, path)["tools"]
+    return {t["name"]: t.get("parameters") or schema_of(t.get("signature", "")) for t in tools}
+
+
+def schema_of(signature: str) -> dict:
+    """The JSON schema of a function's arguments, {} for what is no signature in Python."""
+    try:
+        arguments = ast.parse(f"def {signature}: ...").body[0].args
+    except SyntaxError:
+        return {}
+    properties = {}
+    for argument in arguments.args:
+        name = ast.unparse(argument.annotation).partition("[")[0] if argument.annotation else ""
+        properties[argument.arg] = {"type": TYPES[name]} if name in TYPES else {}
+    required = list(properties)[: len(properties) - len(arguments.defaults)]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def schemas_of(tools: list[dict]) -> dict[str, dict]:
+    """The same of tools as OpenAI's API describes them."""
+    return {t["function"]["name"]: t["function"].get("parameters", {}) for t in tools}
 
 
 def read_targets(path: Path) -> dict:
@@ -204,7 +242,14 @@ def read_special_tokens(path: Path) -> dict:
     return check(read_json(path), SpecialTokens, path)
 
 
+def wanted_tools(prompt: dict) -> list[str]:
+    """The names of the tools that `prompt` asks for."""
+    if prompt["keywords"]:
+        return prompt["keywords"] if prompt["multi"] else [prompt["expected_tool"]]
+    return [] if prompt["answers"] == "any" else [call["name"] for call in prompt["answers"]]
+
+
 def messages_of(suite: dict, prompt: dict) -> list[dict]:
     """The chat messages that ask `prompt`; an empty system prompt is left out, as in the rows."""
     system = [{"role": "system", "content": suite["system"]}] if suite["system"] else []
-    return [*system, *prompt["before"], {"role": "user", "content": prompt["prompt"]}]
+    return [*system, *prompt.get("before", []), {"role": "user", "content": prompt["prompt"]}]

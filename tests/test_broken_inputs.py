@@ -298,10 +298,10 @@ UNUSABLE = [
     ),
     # half a surrogate pair
     ("data.rows.train: Invalid JSON: unexpected end of hex escape", answer("a\ud800")),
-    ("data.rows.train: tools: Extra inputs are not permitted", dialog(USER, SHORT, tools=[])),
+    ("data.rows.train: weight: Extra inputs are not permitted", dialog(USER, SHORT, weight=1)),
     (
-        "data.rows.train: messages[0].tool_calls: Extra inputs",
-        line(3, b'{"messages": [{"role": "user", "content": "a", "tool_calls": []}]}'),
+        "data.rows.train: messages[0].weight: Extra inputs",
+        line(3, b'{"messages": [{"role": "user", "content": "a", "weight": 0}]}'),
     ),
     ("data.rows.train: invalid unicode code point at column 15", line(3, b'{"messages": "\xff"}')),
     ("data.rows.train: train.jsonl:20: Invalid JSON", line(20, b'{"messages": [')),

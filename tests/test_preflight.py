@@ -94,7 +94,7 @@ def test_supervised_tokens_are_those_that_mlx_lm_does_not_mask(experiment, check
     _, _, _, facts = check()
     tokenizer = open_tokenizer(experiment / "base")
     dataset = ChatDataset([], tokenizer, mask_prompt=True)
-    rows = [{"messages": m} for _, m in read_rows(experiment / "data/train.jsonl")]
+    rows = [row for _, row in read_rows(experiment / "data/train.jsonl")]
     processed = [dataset.process(row) for row in rows]
     assert facts["train_tokens"] == sum(len(tokens) for tokens, _ in processed)
     assert facts["supervised_tokens"] == sum(len(tokens) - at for tokens, at in processed)
@@ -215,10 +215,7 @@ def test_strange_calls_in_training_are_a_warning(experiment, check):
     answers.append(CALL.format(tool="read_fil", n=4))
     train(experiment, [row(n, (answers + [gold(n)] * 20)[n]) for n in range(20)])
     evidence = check()[2]["data.calls"]["evidence"]
-    assert (
-        "functions that are not in TOOLS: train.jsonl:5 calls read_fil; 1 calls of exec_code"
-        in evidence
-    )
+    assert "functions that are no tool: train.jsonl:5 calls read_fil; 1 calls of exec" in evidence
     assert "code that is not Python: train.jsonl:2" in evidence
     assert "text like a call that is none: train.jsonl:3; train.jsonl:4" in evidence
 

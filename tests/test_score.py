@@ -239,15 +239,15 @@ def test_a_name_that_nobody_defines_is_invented(code, names):
 
 
 @pytest.mark.parametrize(
-    ("text", "tools", "names"),
+    ("text", "schemas", "names"),
     [
-        (executed("print(git_status_all('.'))"), {"git_status"}, ["git_status_all"]),
-        (DIRECT + executed("hovr()"), {"git_log"}, ["hovr", "git_status"]),
-        (DIRECT + executed("hovr()"), {"git_status", "hovr"}, []),
+        (executed("print(git_status_all('.'))"), {"git_status": {}}, ["git_status_all"]),
+        (DIRECT + executed("hovr()"), {"git_log": {}}, ["hovr", "git_status"]),
+        (DIRECT + executed("hovr()"), {"git_status": {}, "hovr": {}}, []),
     ],
 )
-def test_the_invented_names_of_an_answer_are_listed(text, tools, names):
-    assert score_answer(SINGLE, text, calls_in_text(text), tools)["invented"] == names
+def test_the_invented_names_of_an_answer_are_listed(text, schemas, names):
+    assert score_answer(SINGLE, text, calls_in_text(text), schemas)["invented"] == names
 
 
 def test_the_arguments_of_a_call_are_kept_as_written():

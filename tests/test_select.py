@@ -20,7 +20,7 @@ from experiment import CALL, write_rows
 from files import read_json, sha256_of
 from right_calls import BATCH, count_right, generate_answers, rows_of
 from server import start_server
-from suite import messages_of, read_tools
+from suite import messages_of, read_schemas
 from taught import suite_of, teach
 from training import SENTENCES, best, run_training
 
@@ -122,7 +122,7 @@ def test_a_candidate_answers_as_the_server_would(staging, tiny_model):
     """mlx_lm server, with the adapter that was kept, one request at a time."""
     select_calls(staging)
     adapters = staging.parent / "calls"
-    rows = rows_of(staging.parent / "data", 0, read_tools(TOOLS))
+    rows = rows_of(staging.parent / "data", 0, read_schemas(TOOLS))
     model, tokenizer = load(str(tiny_model), adapter_path=str(adapters))
     served = []
     with start_server(tiny_model, 0, staging.parent / "server.log", adapters) as server:
@@ -146,7 +146,7 @@ def test_an_adapter_answers_without_its_dropout(taught_weights, tiny_model, tmp_
         projection.lora_b = 0.01 * mx.random.normal(projection.lora_b.shape)
     write_rows(tmp_path / "train.jsonl", conversations(TALK))
     write_rows(tmp_path / "valid.jsonl", conversations(CALLS))
-    tools = read_tools(TOOLS)
+    tools = read_schemas(TOOLS)
     rows = rows_of(tmp_path, 0, tools)
     model.train()
     assert count_right(model, tokenizer, rows, tools) == len(rows)

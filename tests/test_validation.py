@@ -6,7 +6,7 @@ from experiment import CALL, row, write_rows
 from score import calls_in_text
 from validation import mark, rows_to_ask, summarize_calls
 
-TOOLS = {"read_file", "hover"}
+TOOLS = {"read_file": {}, "hover": {}}
 READ = CALL.format(tool="read_file", n=1)
 
 
@@ -69,7 +69,8 @@ WANTED = answer('for path in hover("a", 1, name="x"):\n    print(read_file(path)
     ],
 )
 def test_an_answer_is_right_when_it_makes_the_same_calls(text, marks):
-    asked = {"id": "valid:1", "messages": [{"role": "user", "content": "?"}], "wanted": WANTED}
+    asked = {"id": "valid:1", "messages": [{"role": "user", "content": "?"}], "tools": []}
+    asked["wanted"] = WANTED
     answer = {"text": text, "calls": calls_in_text(text), "finish_reason": "stop"}
     got = mark(asked, answer, TOOLS)
     assert " ".join(name for name in ("format", "tools", "arguments") if got[name]) == marks

@@ -1,10 +1,14 @@
 """Write the demo's training and validation rows.
 
     .venv/bin/python data/demo/make_rows.py
+    .venv/bin/python data/demo/make_rows.py --format json --out data/demo/json
 
 The demo trains a 135M model in minutes. Such a model can learn short requests, code of one shape,
 and arguments that are copied from the request. The prose is in phrases.json. This program fills its
 slots and keeps the suite's prompts out. It writes the same bytes each time.
+
+With --format json the answers are calls by name. A call that needs the result of another one
+cannot be made with it: the answer ends before it. The suite is written, too, with such answers.
 """
 
 import argparse
@@ -20,8 +24,9 @@ from pathlib import Path
 DATA = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(DATA.parent / "py"))
 
-from files import read_json  # noqa: E402
+from files import read_json, write_json  # noqa: E402
 from program import run  # noqa: E402
+from suite import schema_of  # noqa: E402
 
 PHRASES = DATA / "demo/phrases.json"
 # A request this close to a prompt of the suite would let the model score by recall.
@@ -105,14 +110,46 @@ def program(calls: list[list[str]], signatures: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
-def row(system: str, request: str, code: str) -> dict:
-    """A row in the chat format. Its answer is a tool call in the format that the model learns."""
+def as_program(calls: list[list[str]], signatures: dict[str, str]) -> dict:
+    """The answer that makes the calls in one program."""
+    code = program(calls, signatures)
     call = (
         "<tool_call><function=execute_code>\n<parameter=code>\n"
         f"{code}\n</parameter>\n</function></tool_call>"
     )
-    turns = [("system", system), ("user", request), ("assistant", call)]
-    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+    return {"role": "assistant", "content": call}
+
+
+def as_json(calls: list[list[str]], signatures: dict[str, str]) -> dict:
+    """The answer that makes the calls by name, up to the first that needs another one's result."""
+    made = []
+    for tool, *args in itertools.takewhile(lambda call: "=path" not in call, calls):
+        types = schema_of(signatures[tool])["properties"]
+        pairs = zip(types, args, strict=False)
+        arguments = {k: int(a) if types[k]["type"] == "integer" else a for k, a in pairs}
+        made.append({"type": "function", "function": {"name": tool, "arguments": arguments}})
+    return {"role": "assistant", "tool_calls": made}
+
+
+def row(system: str, request: str, answer: dict) -> dict:
+    """A row in the chat format."""
+    asked = [{"role": "system", "content": system}, {"role": "user", "content": request}]
+    return {"messages": [*asked, answer]}
+
+
+def is_literal(call: dict) -> bool:
+    """Can the call be made without the result of another? "_" stands for a computed argument."""
+    return not any("_" in values for values in call["arguments"].values())
+
+
+def json_suite(suite: dict) -> dict:
+    """The suite whose answers are calls by name. It has no keywords: a call is right or wrong."""
+    prompts = []
+    for prompt in suite["prompts"]:
+        known = itertools.takewhile(is_literal, prompt["answers"])
+        kept = {key: prompt[key] for key in ("id", "category", "prompt", "max_tokens")}
+        prompts.append(kept | {"answers": list(known)})
+    return suite | {"name": f"{suite['name']}-json", "prompts": prompts}
 
 
 def groups(tools: list[dict], phrases: dict):
@@ -128,7 +165,9 @@ def groups(tools: list[dict], phrases: dict):
         yield (kind, templates, *counts)
 
 
-def generate(tools: list[dict], suite: dict, phrases: dict) -> tuple[list[dict], list[dict]]:
+def generate(
+    tools: list[dict], suite: dict, phrases: dict, answer=as_program
+) -> tuple[list[dict], list[dict]]:
     """The training rows and the validation rows. Raises ValueError where the phrases run out."""
     signatures = {tool["name"]: tool["signature"] for tool in tools}
     held_out = [prompt["prompt"] for prompt in suite["prompts"]]
@@ -146,7 +185,7 @@ def generate(tools: list[dict], suite: dict, phrases: dict) -> tuple[list[dict],
                 continue
             seen.add(request.lower())
             filled = [[tool, *(fill(a, pools, values, rng) for a in args)] for tool, *args in calls]
-            made.append(row(suite["system"], request, program(filled, signatures)))
+            made.append(row(suite["system"], request, answer(filled, signatures)))
             if len(made) == wanted:
                 break
         else:
@@ -163,16 +202,20 @@ def generate(tools: list[dict], suite: dict, phrases: dict) -> tuple[list[dict],
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=DATA / "demo")
+    parser.add_argument("--format", choices=("program", "json"), default="program")
     args = parser.parse_args()
     tools, suite = read_json(DATA / "tools.json")["tools"], read_json(DATA / "suite.json")
+    answer = as_json if args.format == "json" else as_program
     try:
-        train, valid = generate(tools, suite, read_json(PHRASES))
+        train, valid = generate(tools, suite, read_json(PHRASES), answer)
     except KeyError as error:
         raise ValueError(f"{PHRASES}: has no entry {error}") from error
     args.out.mkdir(parents=True, exist_ok=True)
     for name, rows in (("train", train), ("valid", valid)):
         lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in rows]
         (args.out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    if args.format == "json":
+        write_json(args.out / "suite.json", json_suite(suite))
     print(f"make_rows: {len(train)} training and {len(valid)} validation rows")
 
 

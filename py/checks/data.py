@@ -8,15 +8,16 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from calls import invented, is_python
+from calls import EXECUTE_CODE, invented, is_python
 from checks import finding
 from checks.parser import count_calls, tools_called
 from checks.settings import check_batch, declared
 from files import sha256_of
-from rows import assistant_texts, evenly, first_request
-from score import EXECUTE_CODE, calls_in_text, code_of
+from rows import assistant_texts, evenly, first_request, text_of
+from score import calls_in_text, code_of
 from settings import number
 from show import some
+from suite import wanted_tools
 from validation import unseen_calls
 
 RARE = 5  # calls; a tool with fewer is hardly taught
@@ -59,13 +60,13 @@ def check_count(settings: dict, file: Path, rows: list) -> list[dict]:
     return [finding(f"data.rows.{file.stem}", level, f"rows of {file}", evidence, fix)]
 
 
-def check_tools(rows: list, suite: dict, tools: set[str]) -> list[dict]:
+def check_tools(rows: list, suite: dict, schemas: dict[str, dict]) -> list[dict]:
     """Does training call every tool that the suite asks for, and every one its prompt names?"""
     calls = Counter(tool for _, text in assistant_texts(rows) for tool in tools_called(text))
-    asked = {prompt["expected_tool"] for prompt in suite["prompts"]}
+    asked = {prompt["expected_tool"] for prompt in suite["prompts"] if prompt["keywords"]}
     for prompt in suite["prompts"]:
-        if prompt["multi"]:
-            asked |= tools & set(prompt["keywords"])
+        if prompt["multi"] or not prompt["keywords"]:
+            asked |= schemas.keys() & set(wanted_tools(prompt))
     ordered = sorted(asked, key=lambda tool: (calls[tool], tool))
     counts = [f"{tool}: {calls[tool]} calls" for tool in ordered]
     few = sum(calls[tool] < RARE for tool in asked)
@@ -77,7 +78,7 @@ def check_tools(rows: list, suite: dict, tools: set[str]) -> list[dict]:
     fix = "add rows that call these tools, or mend a name in the suite: else their prompts fail"
     return [
         finding("data.tools", level, what, evidence, fix),
-        check_named_tools(calls, suite["system"], tools),
+        check_named_tools(calls, suite["system"], set(schemas)),
     ]
 
 
@@ -93,22 +94,22 @@ def check_named_tools(calls: Counter, system: str, tools: set[str]) -> dict:
     return finding("data.unused_tools", level, what, evidence, fix)
 
 
-def check_calls(rows: list, tools: set[str]) -> list[dict]:
+def check_calls(rows: list, schemas: dict[str, dict]) -> list[dict]:
     """Are the calls that training teaches calls that could work?"""
     names, strange, broken, unmarked = Counter(), [], [], []
     for place, text in assistant_texts(rows):
         calls = calls_in_text(text)
         names.update(call["name"] for call in calls)
-        unknown = [name for code in code_of(calls) for name in invented(code, tools)]
+        unknown = [name for code in code_of(calls) for name in invented(code, schemas)]
         strange += [f"{place} calls {name}" for name in unknown]
         if not all(is_python(code) for code in code_of(calls)):
             broken.append(place)
         if not calls and CALL_WORDS.search(text):
             unmarked.append(place)
-    known = {*tools, EXECUTE_CODE}
+    known = {*schemas, EXECUTE_CODE}
     strange += [f"{count} calls of {name}" for name, count in names.items() if name not in known]
     problems = {
-        "functions that are not in TOOLS": strange,
+        "functions that are no tool": strange,
         "code that is not Python": broken,
         "text like a call that is none": unmarked,
     }
@@ -121,7 +122,7 @@ def check_calls(rows: list, tools: set[str]) -> list[dict]:
 
 def check_leaks(train: list, valid: list, suite: dict) -> tuple[list[dict], dict]:
     """Are prompts of the validation split, or of the suite, also training prompts? Facts: which."""
-    trained = {first_request(messages): place for place, messages in reversed(train)}
+    trained = {first_request(row): place for place, row in reversed(train)}
     asked = {
         "valid": ("validation loss", {place: first_request(row) for place, row in valid}),
         "suite": ("score", {p["id"]: p["prompt"].strip() for p in suite["prompts"]}),
@@ -139,11 +140,11 @@ def check_leaks(train: list, valid: list, suite: dict) -> tuple[list[dict], dict
     return found, facts
 
 
-def check_select(settings: dict, train: list, valid: list, tools: set[str]) -> list[dict]:
+def check_select(settings: dict, train: list, valid: list, schemas: dict) -> list[dict]:
     """With SELECT=calls: is there a validation row that the checkpoints can be asked?"""
     if settings["SELECT"] != "calls":
         return []
-    unseen, seen = unseen_calls(train, valid, tools)
+    unseen, seen = unseen_calls(train, valid, schemas)
     left = len(unseen) - len(evenly(unseen, number(settings, "SELECT_ROWS")))
     evidence = f"{len(unseen)} of {len(valid)}; training has seen {seen} more"
     evidence += f"; {left} are left for the evaluation"
@@ -157,9 +158,8 @@ def check_select(settings: dict, train: list, valid: list, tools: set[str]) -> l
 
 def check_system_prompts(rows: list, suite: dict) -> list[dict]:
     """Is a model asked with the system prompt that it was trained with?"""
-    prompts = Counter(
-        messages[0]["content"] if messages[0]["role"] == "system" else "" for _, messages in rows
-    )
+    first = [row["messages"][0] for _, row in rows]
+    prompts = Counter(m["content"] if m["role"] == "system" else "" for m in first)
     same = prompts[suite["system"]]
     asked = "the suite's system prompt" if suite["system"] else "no system prompt, as the suite"
     level, evidence = "ok", f"{same:,} of {len(rows):,} training rows have {asked}"
@@ -186,8 +186,8 @@ def check_masked_calls(
     written, in_loss = Counter(), Counter()  # place -> number of calls
     for place, text in assistant_texts(train):
         written[place] += count_calls(text, tags)
-    for place, messages in trained:
-        in_loss[place] += count_calls(messages[-1]["content"], tags)
+    for place, row in trained:
+        in_loss[place] += count_calls(text_of(row["messages"][-1]), tags)
     with_calls = [place for place, count in written.items() if count]
     untrained = [place for place in with_calls if not in_loss[place]]
     calls, masked = written.total(), written.total() - in_loss.total()

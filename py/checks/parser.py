@@ -8,11 +8,12 @@ that parser. If it loses any, the others are tried.
 
 import re
 
-from calls import called_names
+from arguments import named_calls
+from calls import EXECUTE_CODE, called_names
 from checks import finding
 from client import read_answer
 from rows import assistant_texts
-from score import EXECUTE_CODE, calls_in_text, code_of, score_answer
+from score import calls_in_text, code_of, score_answer
 from served import make_machine, parse_calls, served_response, split_text, tags, tool_parsers
 from server import ServerError
 from show import some
@@ -22,10 +23,11 @@ PLAIN = ("json_tools", "qwen3_coder")  # tried before others, which fall back on
 NO_TOOL = "some_other_function"
 # Known answers, made of the calls in the validation rows -> what the scorer must do with them
 INSTRUMENT = {
-    "gold": "score 1.0 in both scales",
+    "gold": "score 1.0 in all scales",
     "prose": "score 0 in the strict scale as prose",
-    "direct": "score 0.5 as direct calls",
-    "wrong_tool": "score 0.1 with another tool in the code",
+    "direct": "score 0.5 as direct calls, where a program is wanted",
+    "wrong_tool": "score 0.1 with another tool",
+    "wrong_argument": "score 0 in the exact scale with another argument",
 }
 
 
@@ -110,39 +112,77 @@ def tools_called(text: str) -> list[str]:
     return in_code + [call["name"] for call in calls]
 
 
-def check_instrument(tokenizer, parser: str, rows: list, tools: set[str]) -> list[dict]:
+def acceptable(value):
+    """A value as the answers of a suite have it: each key of an object has a list of values."""
+    if isinstance(value, dict):
+        return {key: [acceptable(item)] for key, item in value.items()}
+    return [acceptable(item) for item in value] if isinstance(value, list) else value
+
+
+def answers_of(calls: list[dict]) -> list[dict]:
+    """The `answers` of a prompt for which these calls are the right ones."""
+    return [
+        {
+            "name": call["name"],
+            "arguments": {k: [acceptable(v)] for k, v in call["arguments"].items()},
+        }
+        for call in calls
+    ]
+
+
+def with_other_argument(answers: list[dict]) -> list[dict]:
+    """The same answers, the first argument of which has another value."""
+    for n, answer in enumerate(answers):
+        for key in list(answer["arguments"])[:1]:
+            other = {"name": answer["name"], "arguments": answer["arguments"] | {key: ["?!"]}}
+            return [*answers[:n], other, *answers[n + 1 :]]
+    return []
+
+
+def check_instrument(
+    tokenizer, parser: str, rows: list, schemas: dict[str, dict], call_format: str
+) -> list[dict]:
     """Does the scorer give known answers the scores they deserve, through the server's parser?"""
-    machine, known = make_machine(tokenizer, parser), tools - {EXECUTE_CODE}
+    machine, known = make_machine(tokenizer, parser), schemas.keys() - {EXECUTE_CODE}
     wrong, count = {case: [] for case in INSTRUMENT}, 0
 
     def expect(case: str, place: str, text: str, wanted: list[str], *scores: float | None):
-        """Note under `case` when the answer's scores are not these; None stands for any."""
+        """Note under `case` when the answer's scores are not these; None stands for any.
+
+        The third score is the exact one, by `answers`.
+        """
         try:
             answer = read_answer(served_response(tokenizer, machine, parser, text), tokenizer)
         except ServerError as error:
             wrong[case].append(f"{place}: {error}")
             return
-        prompt = {"multi": len(wanted) > 1, "keywords": wanted}
-        got = score_answer(prompt, answer["text"], answer["calls"])
-        pairs = zip(scores, (got["score"], got["strict_score"]), strict=True)
+        prompt = {"multi": len(wanted) > 1, "keywords": wanted, "answers": answers}
+        got = score_answer(prompt, answer["text"], answer["calls"], schemas, call_format)
+        found = [got[key] for key in ("score", "strict_score", "exact_score")]
+        pairs = zip(scores, found, strict=True)
         if any(score is not None and abs(score - value) > 1e-9 for score, value in pairs):
-            wrong[case].append(
-                f"{place}: {got['score']:.2f}, strict {got['strict_score']:.2f}"
-                f" for {', '.join(wanted)}"
-            )
+            shown = f"{found[0]:.2f}, strict {found[1]:.2f}, exact {found[2]:.0f}"
+            reason = f" ({got['reason']})" if got["reason"] else ""
+            wrong[case].append(f"{place}: {shown} for {', '.join(wanted)}{reason}")
 
     for place, text in assistant_texts(rows):
         if not count_calls(text, tags(parser)):
             continue
         count += 1
+        calls = named_calls(calls_in_text(text), schemas)
+        answers = answers_of(calls)
         wanted = [name for name in dict.fromkeys(tools_called(text)) if name in known]
-        expect("gold", place, text, wanted or ["a call of no tool in TOOLS"], 1.0, 1.0)
+        expect("gold", place, text, wanted or ["a call of no tool in TOOLS"], 1.0, 1.0, 1.0)
         for tool in wanted[:1]:
-            expect("prose", place, f"I would call {tool}() for that.", [tool], None, 0.0)
-            direct = text.replace(EXECUTE_CODE, tool)
-            expect("direct", place, direct, [tool], 0.5, 0.5)
-            other = re.sub(rf"\b{re.escape(tool)}\b(?!>)", NO_TOOL, text)
-            expect("wrong_tool", place, other, [tool], 0.1, 0.1)
+            expect("prose", place, f"I would call {tool}() for that.", [tool], None, 0.0, 0.0)
+            if call_format == "program":
+                direct = text.replace(EXECUTE_CODE, tool)
+                expect("direct", place, direct, [tool], 0.5, 0.5, 0.0)
+            end = "(?!>)" if call_format == "program" else ""  # not the tag of a parameter
+            other = re.sub(rf"\b{re.escape(tool)}\b{end}", NO_TOOL, text)
+            expect("wrong_tool", place, other, [tool], 0.1, 0.1, 0.0)
+        if answers := with_other_argument(answers):
+            expect("wrong_argument", place, text, wanted, None, None, 0.0)
     findings = []
     for case, right in INSTRUMENT.items():
         level, evidence = "ok", f"{count:,} known answers {right}"

@@ -35,11 +35,11 @@ def check_rows(base, reference, rows: list, limit: int) -> tuple[list[dict], dic
     lengths, supervised, largest = [], 0, 0
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        rendered = [at(place, render_row, base, messages) for place, messages in batch]
+        rendered = [at(place, render_row, base, row) for place, row in batch]
         texts, prompts, masks = map(list, zip(*rendered, strict=True))
         tokens = [encode(base, side) for side in (texts, prompts, masks)]
         theirs = encode(reference, texts)
-        for (place, messages), text, ids, prompt, masked, other in zip(
+        for (place, row), text, ids, prompt, masked, other in zip(
             batch, texts, *tokens, theirs, strict=True
         ):
             lengths.append(len(ids))
@@ -50,9 +50,9 @@ def check_rows(base, reference, rows: list, limit: int) -> tuple[list[dict], dic
             if ids != other:
                 evidence = differing_tokens(base, reference, ids, other)
                 problems["tokenizer.rows"].append(f"{place}: {evidence}")
-            if text != (wording := render_reference(reference, messages)):
+            if text != (wording := render_reference(reference, row)):
                 problems["template.wording"].append(f"{place}: {differing_text(text, wording)}")
-            for id, evidence in problems_of_row(base, messages, text, ids, prompt):
+            for id, evidence in problems_of_row(base, row, text, ids, prompt):
                 problems[id].append(f"{place}: {evidence}")
     lengths.sort()
     spread = {name: lengths[int(share * (len(rows) - 1))] for name, share in QUANTILES.items()}
@@ -74,32 +74,49 @@ def at(place: str, function, *arguments):
         raise ValueError(f"{place}: BASE_MODEL: {error}") from error
 
 
-def render_row(base, messages: list[dict]) -> tuple[str, str, str]:
+def render_row(base, row: dict) -> tuple[str, str, str]:
     """A row's texts: what training sees, what evaluation would send, what --mask-prompt hides."""
-    before = messages[:-1]
+    before, tools = row["messages"][:-1], row.get("tools")
     return (
-        render(base, messages),
-        render_prompt(base, before),
-        render(base, before, add_generation_prompt=True),
+        render(base, row["messages"], tools),
+        render_prompt(base, before, tools),
+        render(base, before, tools, add_generation_prompt=True),
     )
 
 
-def render_reference(reference, messages: list[dict]) -> str:
+def written(base, row: dict) -> dict:
+    """The row with its answers as the chat template writes them: `tool_calls` become text."""
+    messages, tools = list(row["messages"]), row.get("tools")
+    for turn, message in enumerate(row["messages"]):
+        if message.get("tool_calls"):
+            prompt = render_prompt(base, row["messages"][:turn], tools)
+            answer = render(base, row["messages"][: turn + 1], tools).removeprefix(prompt)
+            for id in base.eos_token_ids:
+                answer = answer.partition(base.decode([id]))[0]
+            messages[turn] = {"role": "assistant", "content": answer}
+    return row | {"messages": messages}
+
+
+def written_rows(base, rows: list) -> list:
+    """All rows with their answers as text. Raises ValueError with the place of a refused row."""
+    return [(place, at(place, written, base, row)) for place, row in rows]
+
+
+def render_reference(reference, row: dict) -> str:
     """The row in the reference's wording. If its template refuses the row, the refusal."""
     try:
-        return render(reference, messages)
+        return render(reference, row["messages"], row.get("tools"))
     except ValueError as error:
         return str(error)
 
 
-def problems_of_row(base, messages: list[dict], text: str, ids: list[int], prompt: list[int]):
+def problems_of_row(base, row: dict, text: str, ids: list[int], prompt: list[int]):
     """Yield (id of a finding, evidence) for each problem of a row.
 
     Evaluation sends `prompt`, and the model writes up to the first end token. If it has learned the
     row, that must be the row's answer.
     """
-    for message in messages[:-1]:
-        content = message["content"].strip()
+    for content in said_before(row):
         if content not in text and "</think>" not in content:
             yield "template.content", f"no {content[:CONTEXT]!r}"
             break
@@ -114,9 +131,23 @@ def problems_of_row(base, messages: list[dict], text: str, ids: list[int], promp
     if end is None:
         yield "template.end", f"ends with {base.decode(ids[-4:])!r}"
         return
-    wanted, given = said(messages[-1]["content"]), said(base.decode(answer[:end]))
-    if wanted != given:
+    last, given = row["messages"][-1], said(base.decode(answer[:end]))
+    if last.get("tool_calls"):  # served.parser and instrument.gold read the calls
+        wanted = said(last.get("content") or "")
+        if not given.startswith(wanted):
+            yield "template.answer", differing_text(given, wanted)
+    elif (wanted := said(last["content"])) != given:
         yield "template.answer", differing_text(given, wanted)
+
+
+def said_before(row: dict):
+    """Yield each text that the prompt of a row's last answer must hold."""
+    for tool in row.get("tools", []):
+        yield tool["function"]["name"]
+    for message in row["messages"][:-1]:
+        yield (message.get("content") or "").strip()
+        for call in message.get("tool_calls", []):
+            yield call["function"]["name"]
 
 
 def said(text: str) -> str:
@@ -190,7 +221,7 @@ def check_suite(base, suite: dict) -> list[dict]:
     """Can every prompt of the suite be asked? Raises ValueError for one that can't."""
     prompts = suite["prompts"]
     longest = max(
-        len(at(prompt["id"], format_prompt, base, messages_of(suite, prompt))) for prompt in prompts
+        len(at(p["id"], format_prompt, base, messages_of(suite, p), p["tools"])) for p in prompts
     )
     evidence = f"{len(prompts):,} prompts, at most {longest:,} tokens"
     return [finding("suite.render", "ok", "the suite's prompts through the template", evidence)]

@@ -16,6 +16,7 @@ CHOICES = {
     "FINE_TUNE_TYPE": ("lora", "dora", "full"),
     "OPTIMIZER": ("adam", "adamw", "muon", "sgd", "adafactor"),
     "SELECT": ("loss", "calls"),
+    "CALL_FORMAT": ("auto", "program", "json"),
 }
 SWITCHES = "GRAD_CHECKPOINT KEEP_CHECKPOINTS EXPAND_TURNS EVAL_EXACT LOW_MEMORY STRICT"
 CHOICES |= dict.fromkeys(SWITCHES.split(), ("0", "1"))

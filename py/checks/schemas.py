@@ -1,0 +1,77 @@
+"""Do the rows' calls by name fit the JSON schemas of their tools?
+
+The schemas are those of the row's own `tools`, and those in TOOLS. A model learns a wrong name or a
+wrong type as readily as a right one, and no loss shows it.
+"""
+
+from collections import Counter, defaultdict
+
+from jsonschema import Draft202012Validator, SchemaError
+from jsonschema.exceptions import best_match
+
+from calls import EXECUTE_CODE
+from checks import finding
+from rows import assistant_texts
+from score import call_format, calls_in_text
+from show import some
+from suite import schemas_of
+
+
+def check_format(settings: dict, rows: list) -> tuple[list[dict], dict]:
+    """Do the rows call tools as CALL_FORMAT says? The fact names the format."""
+    wanted, found = settings["CALL_FORMAT"], call_format(rows)
+    level = "fail" if wanted not in ("auto", found) else "ok"
+    what = "the format of the calls in the training rows"
+    evidence = f"most calls are in the format {found}, CALL_FORMAT={wanted}"
+    fix = f"set CALL_FORMAT={found} (or auto), else right answers score as wrong ones"
+    found_format = finding("data.call_format", level, what, evidence, fix)
+    return [found_format], {"call_format": wanted if wanted != "auto" else found}
+
+
+def answers(row: dict) -> list[str]:
+    """The text of each answer of a row."""
+    return [text for _, text in assistant_texts([("", row)])]
+
+
+def misfit(arguments: dict, schema: dict) -> str:
+    """Why the arguments of a call do not fit its schema, "" if they do."""
+    known = schema.get("properties", {})
+    extra = sorted(arguments.keys() - known.keys())
+    if known and extra and not schema.get("additionalProperties"):
+        return f"argument {extra[0]} is not in the schema"
+    try:
+        error = best_match(Draft202012Validator(schema).iter_errors(arguments))
+    except (SchemaError, TypeError, AttributeError, ValueError) as problem:
+        return f"the schema cannot be used ({type(problem).__name__})"
+    where = error and "".join(f"{part}: " for part in error.path)
+    return f"{where}{error.message}" if error else ""
+
+
+def check_schemas(rows: list, schemas: dict[str, dict]) -> list[dict]:
+    """Does each call fit the schema of its tool? None of a tool's calls fitting is a failure."""
+    calls, wrong, unknown = Counter(), defaultdict(list), []
+    for place, row in rows:
+        tools = row.get("tools", [])
+        known = schemas | schemas_of(tools)
+        for call in (call for text in answers(row) for call in calls_in_text(text, tools)):
+            name = call["name"]
+            if name == EXECUTE_CODE:
+                continue
+            calls[name] += 1
+            if name not in known:
+                unknown.append(f"{place} calls {name}")
+            elif problem := misfit(call["arguments"], known[name]):
+                wrong[name].append(f"{place}: {problem}")
+    never = [name for name, places in wrong.items() if len(places) == calls[name]]
+    count = sum(map(len, wrong.values()))
+    evidence = [f"no call of {name} fits its schema; {wrong[name][0]}" for name in never[:2]]
+    if count and not never:
+        evidence.append(
+            f"{count} of {calls.total()} calls do not fit; {next(iter(wrong.values()))[0]}"
+        )
+    if unknown:
+        evidence.append(f"in no schema: {some(unknown)}")
+    level = "fail" if never or unknown else "warn" if wrong else "ok"
+    text = "; ".join(evidence) or f"{calls.total():,} calls by name"
+    fix = "a model learns these too: mend the rows, their tools, or TOOLS"
+    return [finding("data.schemas", level, "calls by name against their schemas", text, fix)]
