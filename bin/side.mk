@@ -67,7 +67,7 @@ JUDGE = --model $(call quote,$(MODEL)) --work $(JUDGED) \
 
 judge: $(if $(MODEL),$(JUDGED)/report.html) ## evaluate a model as it is: MODEL=folder-or-name ADAPTERS=folder CHECKPOINT=600
 	@$(if $(MODEL),,echo "judge: name a model with MODEL=, a folder or a name on the hub" >&2; exit 2)
-	@jq -r '"\(.experiment): \(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%"' $(JUDGED)/eval.json
+	@jq -r '"\(.experiment): \(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%, 95% interval\([.ci95[] * 1000 | round / 10 | " \(.)%"] | join(" to"))"' $(JUDGED)/eval.json
 	@echo "BASELINE=$(JUDGED)/eval.json compares with it; $< shows every answer"
 $(JUDGED)/eval.json: $(QUESTIONS) FORCE | $(BUILD)/.phase40-build $(if $(ASK_ROWS),$(ROWS))
 	@mkdir -p $(@D)/logs

@@ -54,6 +54,7 @@ def conditions(result: dict) -> dict:
         "temperature": settings.get("temperature"),
         "budget": "each prompt's own" if budget == 0 else budget,
         "seed": settings.get("seed"),
+        "call format": settings.get("call_format"),
         "weights": weights and weights + (adapters or ""),
     }
 

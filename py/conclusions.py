@@ -50,6 +50,9 @@ def conclude_calls(result: dict) -> list[tuple[bool, str]]:
     found = []
     if (result["overall"] or 0) - (result["strict_overall"] or 0) >= MISSED:
         found.append((False, f"Only {percent(result['strict_overall'])} with real calls."))
+    exact = result.get("exact_overall")
+    if exact is not None and (result["strict_overall"] or 0) - exact >= MISSED:
+        found.append((False, f"Only {percent(exact)} with the right arguments, too."))
     if invented := result.get("invented_calls"):
         found.append((False, f"Calls of functions that do not exist: {invented}."))
     return found

@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--suite", type=Path, required=True)
     parser.add_argument("--targets", type=Path, required=True, help="JSON with 'targets'")
     parser.add_argument("--tools", type=Path, required=True, help="JSON with the tools' names")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the rows")
+    parser.add_argument("--data", type=Path, default=Path("."), help="folder of the rows")
     parser.add_argument("--call-format", choices=("auto", "program", "json"), default="auto")
     parser.add_argument("--chosen-rows", type=int, help="SELECT_ROWS, if SELECT is calls")
     parser.add_argument(
@@ -217,9 +217,11 @@ def main() -> None:
     result, missing = evaluate(args)
     if result["overall"] is not None:
         low, high = result["ci95"]
+        exact = result.get("exact_overall")
         print(
             f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}), strict"
-            f" {result['strict_overall']:.1%}, {result['seconds']:.0f} s"
+            f" {result['strict_overall']:.1%},{'' if exact is None else f' exact {exact:.1%},'}"
+            f" {result['seconds']:.0f} s"
         )
     if missing:
         raise Failed(f"{missing} prompts have no answer; run it again, and only they are asked")

@@ -20,6 +20,7 @@ from manifest import training_of
 from models import hub_name
 from program import run
 from settings import add_config, load_settings
+from suite import read_schemas
 
 ASKED = [{"role": "user", "content": "Which files are modified?"}]
 FIXED = "".join(
@@ -102,7 +103,9 @@ def card(settings: dict, model: Path, result: dict | None) -> str:
         pipeline_tag="text-generation",
         tags=["mlx", training["fine_tune_type"], "tool-calling"],
     )
-    tools = read_json(Path(settings["TOOLS"]))["tools"]
+    count = len(read_schemas(Path(settings["TOOLS"]))) or ""
+    by_name = read_json(build / "preflight.json")["facts"].get("call_format") == "json"
+    how = "by name, with JSON arguments" if by_name else "from inside one `execute_code` call"
     parser = read_json(model / "tokenizer_config.json").get("tool_parser_type")
     quantization = read_json(model / "config.json")["quantization"]
     return f"""---
@@ -111,9 +114,8 @@ def card(settings: dict, model: Path, result: dict | None) -> str:
 
 # {name}
 
-{base or settings["BASE_MODEL"]}, fine-tuned to call {len(tools)} tools from inside one
-`execute_code` call, then quantized to {quantization["bits"]} bits in groups of
-{quantization["group_size"]}.
+{base or settings["BASE_MODEL"]}, fine-tuned to call {count} tools {how},
+then quantized to {quantization["bits"]} bits in groups of {quantization["group_size"]}.
 
 ## Use
 
@@ -122,7 +124,7 @@ def card(settings: dict, model: Path, result: dict | None) -> str:
 
 The chat template always asks without thinking, as in training. The server's tool
 parser is `{parser or "none"}`. `tokenizer_config.json` names it, because a server that infers one
-may drop every call. What the model writes is code: parse it, and run it only where that is safe.
+may drop every call. Parse what the model writes, and run it only where that is safe.
 
 ## Training
 

@@ -21,7 +21,7 @@ from files import read_json, sha256_of, write_text
 from program import run
 from settings import load_settings, number
 from stats import FEW, PASS_SCORE, percent, points
-from suite import read_baseline, read_result, read_suite, read_targets
+from suite import read_baseline, read_result, read_suite, read_targets, wanted_tools
 
 HERE = Path(__file__).resolve().parent
 # key of adapter_config.json -> what the page calls it
@@ -56,21 +56,34 @@ def verdict_sentence(result: dict, rows: list[dict]) -> str:
     return said + "."
 
 
-def why(entry: dict, asked: dict | None) -> str:
-    """Why an answer has its score. `asked` is its prompt in the suite, if that is known."""
-    if entry["score"] is None:
-        return f"No answer: {entry.get('error') or 'the server gave none'}"
-    executed, found = entry["format"] == "execute_code", entry["keywords_found"]
+def why_by_keywords(entry: dict, asked: dict | None, call_format: str) -> str:
+    """Why an answer has its score by the registered rule, and its strict score."""
+    right, found = "direct" if call_format == "json" else "execute_code", entry["keywords_found"]
+    executed = entry["format"] == right
     wanted = asked["expected_tool"] if asked else "the tool asked for"
     if asked and asked["multi"]:
         tools = f"{len(found)} of {len(asked['keywords'])} tools"
-        said = f"execute_code is called with {tools}." if executed else f"{tools}, no execute_code."
+        said = f"{right} is called with {tools}." if executed else f"{tools}, no {right}."
     elif executed:
-        said = f"execute_code is called {f'with {found[0]}' if found else f'without {wanted}'}."
+        said = f"{right} is called {f'with {found[0]}' if found else f'without {wanted}'}."
     else:
         said = f"{found[0]} is named, but not called." if found else f"{wanted} is not named."
+    said = said.replace("direct is called", "A function is called").replace("no direct", "no call")
     if entry["strict_score"] < entry["score"]:
         said += f" Counting only real calls: {entry['strict_score']:g}."
+    return said
+
+
+def why(entry: dict, asked: dict | None, call_format: str) -> str:
+    """Why an answer has its scores. `asked` is its prompt in the suite, if that is known."""
+    if entry["score"] is None:
+        return f"No answer: {entry.get('error') or 'the server gave none'}"
+    parts = []
+    if "exact_score" not in entry or (asked and asked["keywords"]):
+        parts.append(why_by_keywords(entry, asked, call_format))
+    if "exact_score" in entry:
+        parts.append(f"Not exact: {entry['reason']}." if entry["reason"] else "Exactly right.")
+    said = " ".join(parts)
     if entry.get("invented"):
         said += f" It calls what does not exist: {', '.join(entry['invented'])}."
     if instead := [name for name in entry.get("instead", []) if name not in entry["invented"]]:
@@ -88,11 +101,11 @@ def answers(result: dict, suite: dict | None, baseline: dict) -> list[dict]:
     for entry in result["prompts"]:
         prompt = asked.get(entry["id"])
         extra = {
-            "asked": prompt,
+            "asked": wanted_tools(prompt) if prompt else None,
             "question": prompt["prompt"] if prompt else entry.get("prompt"),
             "before": before.get(entry["id"]),
             "passed": (entry["score"] or 0) >= PASS_SCORE,
-            "why": why(entry, prompt),
+            "why": why(entry, prompt, result["settings"].get("call_format", "program")),
         }
         found.append(entry | extra)
     return sorted(found, key=lambda entry: entry["passed"])

@@ -161,6 +161,7 @@ class Result(Baseline, strict=True):
     settings: dict
     server: dict
     strict_overall: float | None
+    exact_overall: float | None = None
     ci95: list[float] | None
     verdict: str
 
