@@ -39,8 +39,8 @@ def check_rows(base, reference, rows: list, limit: int) -> tuple[list[dict], dic
         texts, prompts, masks = map(list, zip(*rendered, strict=True))
         tokens = [encode(base, side) for side in (texts, prompts, masks)]
         theirs = encode(reference, texts)
-        for (place, row), text, ids, prompt, masked, other in zip(
-            batch, texts, *tokens, theirs, strict=True
+        for (place, row), text, asked, ids, prompt, masked, other in zip(
+            batch, texts, prompts, *tokens, theirs, strict=True
         ):
             lengths.append(len(ids))
             largest = max(largest, *ids)
@@ -52,7 +52,7 @@ def check_rows(base, reference, rows: list, limit: int) -> tuple[list[dict], dic
                 problems["tokenizer.rows"].append(f"{place}: {evidence}")
             if text != (wording := render_reference(reference, row)):
                 problems["template.wording"].append(f"{place}: {differing_text(text, wording)}")
-            for id, evidence in problems_of_row(base, row, text, ids, prompt):
+            for id, evidence in problems_of_row(base, row, asked, ids, prompt):
                 problems[id].append(f"{place}: {evidence}")
     lengths.sort()
     spread = {name: lengths[int(share * (len(rows) - 1))] for name, share in QUANTILES.items()}
@@ -110,14 +110,14 @@ def render_reference(reference, row: dict) -> str:
         return str(error)
 
 
-def problems_of_row(base, row: dict, text: str, ids: list[int], prompt: list[int]):
+def problems_of_row(base, row: dict, asked: str, ids: list[int], prompt: list[int]):
     """Yield (id of a finding, evidence) for each problem of a row.
 
-    Evaluation sends `prompt`, and the model writes up to the first end token. If it has learned the
-    row, that must be the row's answer.
+    Evaluation sends `prompt`, the tokens of `asked`, and the model writes up to the first end
+    token. If it has learned the row, that must be the row's answer.
     """
     for content in said_before(row):
-        if content not in text and "</think>" not in content:
+        if content not in asked and "</think>" not in content:
             yield "template.content", f"no {content[:CONTEXT]!r}"
             break
     if ids[: len(prompt)] != prompt:
