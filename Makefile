@@ -71,6 +71,7 @@ $(BUILD)/.phase40-build: | setup
 # The same 1,159 rows taught the 30B model and the same 27 prompts tested it. They come from where they were
 # published and are checked against their sha256. The prompts are read out of the script that asked them, unrun.
 ROWS = $(DATA)/train.jsonl $(DATA)/valid.jsonl
+BFCL = $(filter data/bfcl_%,$(SUITE))
 SCRIPT = $(if $(filter data/phase33b_suite.json,$(SUITE)),data/phase33_merged/run_phase33_direct_eval.py)
 
 data: setup $(BFCL) ## fetch the rows and the prompts, or check those that are there
@@ -81,8 +82,7 @@ $(ROWS) $(SCRIPT):
 	bin/fetch.sh '$(DATA_URL)' $(CHECKSUMS) $@
 data/phase33b_suite.json: $(SCRIPT) | setup
 	.venv/bin/python py/original_suite.py --script $< --out $@
-# A category of the Berkeley Function Calling Leaderboard, as the package bfcl-eval has it: a public benchmark.
-BFCL = $(filter data/bfcl_%,$(SUITE))
+# A public benchmark: a category of the Berkeley Function Calling Leaderboard, out of the package bfcl-eval.
 data/bfcl_%.json: py/bfcl.py | .venv/bfcl.installed
 	.venv/bin/python $< --out $@
 

@@ -64,7 +64,7 @@ def answer_question(server: Server, question: dict, text: str, target: dict, arg
         expected = len(format_prompt(tokenizer, **prompt))
         check_prompt_tokens(question["id"], response, expected)
     return {
-        **read_answer(response, tokenizer),
+        **read_answer(response, tokenizer, question["tools"]),
         "prompt_tokens": response["usage"]["prompt_tokens"],
         "completion_tokens": response["usage"]["completion_tokens"],
         "seconds": round(seconds, 2),

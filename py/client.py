@@ -143,7 +143,7 @@ def split_thinking(text: str) -> tuple[str, str]:
     return "", text
 
 
-def read_answer(response: dict, tokenizer=None) -> dict:
+def read_answer(response: dict, tokenizer=None, tools: list | None = None) -> dict:
     """{text, thinking, calls, finish_reason} of a chat completion.
 
     With `tokenizer` the text is decoded from the token ids of the response, because `content` has
@@ -170,7 +170,7 @@ def read_answer(response: dict, tokenizer=None) -> dict:
                 " does not read this model's calls; set the right one there, or none"
             )
         text += "".join(f"\n<tool_call>{json.dumps(call)}</tool_call>" for call in calls)
-    written = parsed_calls(text)
+    written = parsed_calls(text, tools)
     if tokenizer and tokenizer.has_tool_calling and len(calls) < len(written):
         parser = tokenizer.init_kwargs.get("tool_parser_type")
         others = dict.fromkeys(name for name, _ in written if name != parser)

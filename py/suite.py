@@ -105,7 +105,7 @@ class Prompt(BaseModel, strict=True):
 class Suite(BaseModel, strict=True):
     name: str
     system: str
-    loose: bool = False  # texts in `answers` are compared by their letters and digits only
+    loose: bool = False  # BFCL compares texts without case, spaces and ,./-_*^
     prompts: list[Prompt] = Field(min_length=1)
 
     @field_validator("prompts")

@@ -28,10 +28,11 @@ WITHOUT_CUT = [id for id in ANSWERS if id != "cut"]  # which another server woul
 MANY = [*ANSWERS, *(f"more {n}" for n in range(8))]
 
 
-def start(folder, *arguments, ids=ANSWERS, **environment) -> subprocess.Popen:
-    """Start an evaluation whose files are in `folder`."""
+def start(folder, *arguments, ids=ANSWERS, prompts=None, **environment) -> subprocess.Popen:
+    """Start an evaluation whose files are in `folder`. `prompts` may stand in for those of ids."""
     suite = folder / "suite.json"
-    suite.write_text(json.dumps(suite_of(ids)))
+    asked = suite_of(ids)
+    suite.write_text(json.dumps(asked | {"prompts": prompts or asked["prompts"]}))
     program = [ROOT / "bin/python", ROOT / "py/evaluate.py", "--suite", suite]
     program += ["--targets", ROOT / "data/baseline.json", "--tools", ROOT / "data/tools.json"]
     program += ["--out", folder / "eval.json", "--server-log", folder / "server.log"]
@@ -106,6 +107,28 @@ def test_each_answer_of_the_model_that_was_built_gets_its_score(undisturbed, ser
     assert result["invented_calls"] == sum(len(p["invented"]) for p in result["prompts"]) > 0
     assert result["model"]["served_id"] == str(served_well.resolve())
     assert "decoy" not in (undisturbed / "server.log").read_text()
+
+
+def test_a_prompt_with_answers_is_right_or_wrong_and_its_tools_are_in_the_request(taught, tmp_path):
+    tool = {"function": {"name": "hover", "parameters": {"type": "object"}}, "type": "function"}
+    prompts = [
+        {"id": id, "category": "lsp", "prompt": "json"}
+        | {"answers": [{"name": "hover", "arguments": {"path": values}}] if values else []}
+        for id, values in {"right": ["a"], "wrong": ["b"], "none": []}.items()
+    ]
+    # What the model says with a list of tools is its affair. The server's prompt must hold it.
+    prompts.append(prompts[0] | {"id": "tools", "tools": [tool]})
+    run = evaluate(tmp_path, "--model", taught, "--tools", "none", prompts=prompts)
+    assert run.returncode == 0, run.stderr
+    result = result_of(tmp_path)
+    *found, with_tools = result["prompts"]
+    assert [(p["strict_score"], p["exact_score"], p["reason"]) for p in found] == [
+        (1, 1, ""),
+        (0, 0, "argument path: 'a' not among 'b'"),
+        (0, 0, "a call, where none is right"),
+    ]
+    assert with_tools["prompt_tokens"] > found[0]["prompt_tokens"] + 20
+    assert result["exact_overall"] == result["strict_overall"] == result["overall"]
 
 
 def test_a_dropped_call_stops_the_run_and_names_the_parser(taught, tmp_path):
@@ -266,7 +289,7 @@ def test_an_answer_counts_for_no_other_question(running, served_well, tmp_path):
     def question(**changes) -> str:
         asked = SimpleNamespace(**args | changes)
         prompt = suite["prompts"][0]
-        messages = {"messages": messages_of(suite, prompt)}
+        messages = {"messages": messages_of(suite, prompt), "tools": []}
         return question_text(prompt | messages, find_target(asked), asked)
 
     questions = [question(), question(temperature=0.2), question(seed=1)]
