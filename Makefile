@@ -42,8 +42,8 @@ train     = $(foreach key,BASE_MODEL EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE 
 	$(filter $(BASE_MODEL)==% mlx==% mlx-lm==%,$(shell cat py/requirements.lock py/requirements-embedded.lock))
 quantize  = Q_BITS=$(Q_BITS) Q_GROUP_SIZE=$(Q_GROUP_SIZE)
 ladder    = LADDER_ROWS=$(LADDER_ROWS) $(quantize)
-asked     = $(foreach key,SUITE TARGETS TOOLS CALL_FORMAT VALID_CALLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS EVAL_CONCURRENCY \
-	EVAL_EXACT,$(key)=$($(key))) $(if $(ASK_ROWS),$(rows))
+asked     = $(foreach key,SUITE TARGETS TOOLS CALL_FORMAT VALID_CALLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS \
+	EVAL_CONCURRENCY EVAL_EXACT,$(key)=$($(key))) $(if $(ASK_ROWS),$(rows))
 eval      = $(asked) $(foreach key,EXPERIMENT EVAL_URL EVAL_MODEL,$(key)=$($(key)))
 eval_base = $(asked) BASE_MODEL=$(BASE_MODEL)
 compare   = BASELINE=$(BASELINE) TARGETS=$(TARGETS) MARGIN=$(MARGIN)
@@ -82,9 +82,6 @@ $(ROWS) $(SCRIPT):
 	bin/fetch.sh '$(DATA_URL)' $(CHECKSUMS) $@
 data/phase33b_suite.json: $(SCRIPT) | setup
 	.venv/bin/python py/original_suite.py --script $< --out $@
-# A public benchmark: a category of the Berkeley Function Calling Leaderboard, out of the package bfcl-eval.
-data/bfcl_%.json: py/bfcl.py | .venv/bfcl.installed
-	.venv/bin/python $< --out $@
 
 # == Preflight: a doomed run stops here, in seconds
 # Phase 25 trained on another family's tokenizer and scored 0%, an evening later. Phase 26 lost 60 points to a
@@ -193,7 +190,7 @@ EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) --too
 ASK_ROWS = $(if $(BFCL),,$(patsubst %,--valid-calls %,$(filter-out -1,$(VALID_CALLS))))
 ASKED = $(if $(filter none,$(EVAL_URL)),--model $(BUILD)/q5 --serve $(SERVED) $(if $(chosen),--chosen-rows $(SELECT_ROWS)),\
 	--url $(EVAL_URL) $(if $(filter-out none,$(EVAL_MODEL)),--served-model $(EVAL_MODEL)))
-QUESTIONS = $(SUITE) $(TARGETS) $(filter-out none,$(TOOLS)) py/evaluate.py py/score.py py/calls.py py/validation.py
+QUESTIONS = $(SUITE) $(TARGETS) $(filter-out none,$(TOOLS)) $(patsubst %,py/%.py,evaluate score calls arguments exact validation)
 eval: $(BUILD)/report.html ## run the whole experiment, from data to report
 demo: ## the same on this machine, on an embedded 135M model
 	@$(MAKE) --no-print-directory eval CONFIG=demo.env
@@ -224,8 +221,7 @@ $(BUILD)/compare.md: $(BUILD)/eval.json $(AGAINST) $(TARGETS) $(LADDER) bin/comp
 	@bin/done.sh $@ compare '$(compare)'
 
 # == Report: what to believe, and why
-# manifest.json has what made this: settings, versions, the commit, the sha256 of every input and output.
-# report.html shows it all on one page, with the verdict, the curves and every answer.
+# manifest.json has what made this: settings, versions, the commit, the sha256 of every file. report.html shows it all.
 report: $(BUILD)/report.html ## one page with everything, report.html
 $(BUILD)/manifest.json: $(BUILD)/compare.md
 	bin/python py/manifest.py write --build $(BUILD) --out $@.tmp

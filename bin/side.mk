@@ -65,9 +65,13 @@ JUDGED = $(BUILD)/judged/$(subst ..,-,$(subst /,-,$(subst :,-,$(subst %,-,$(judg
 JUDGE = --model $(call quote,$(MODEL)) --work $(JUDGED) \
 	$(if $(ADAPTERS),--adapters $(call quote,$(ADAPTERS))) $(CHECKPOINT:%=--checkpoint %)
 
+# SUITE can be a public benchmark: a category of the Berkeley Function Calling Leaderboard, out of the package bfcl-eval.
+data/bfcl_%.json: py/bfcl.py | .venv/bfcl.installed
+	.venv/bin/python $< --out $@
+
 judge: $(if $(MODEL),$(JUDGED)/report.html) ## evaluate a model as it is: MODEL=folder-or-name ADAPTERS=folder CHECKPOINT=600
 	@$(if $(MODEL),,echo "judge: name a model with MODEL=, a folder or a name on the hub" >&2; exit 2)
-	@jq -r '"\(.experiment): \(.overall * 1000 | round / 10)%, strict \(.strict_overall * 1000 | round / 10)%, 95% interval\([.ci95[] * 1000 | round / 10 | " \(.)%"] | join(" to"))"' $(JUDGED)/eval.json
+	@jq -r 'def p: "\(. * 1000 | round / 10)%"; "\(.experiment): \(.overall | p), 95% interval \(.ci95 | map(p) | join(" to ")), strict \(.strict_overall | p)"' $(JUDGED)/eval.json
 	@echo "BASELINE=$(JUDGED)/eval.json compares with it; $< shows every answer"
 $(JUDGED)/eval.json: $(QUESTIONS) FORCE | $(BUILD)/.phase40-build $(if $(ASK_ROWS),$(ROWS))
 	@mkdir -p $(@D)/logs
