@@ -64,7 +64,9 @@ def conclude(
     """{for, against, resolution}: sentences for the build and against it, and what n can show."""
     if "certainty" not in result:  # an older eval.json
         return {"for": [], "against": [], "resolution": ""}
-    found = [conclude_target(result, target), conclude_categories(rows)]
+    found = [conclude_target(result, target)]
+    if any(row["target"] is not None for row in rows[:-1]):
+        found.append(conclude_categories(rows))
     claim = f"At most {100 * margin:g} points worse than {baseline['experiment']}"
     found.append(conclude_margin(compared, claim, margin))
     if compared["calls"].get("n"):

@@ -123,8 +123,9 @@ def check_categories(suite: dict, targets: dict) -> list[dict]:
     """Have the suite's prompts the categories that TARGETS registers?"""
     asked, registered = {p["category"] for p in suite["prompts"]}, set(targets["categories"])
     problems = [f"no prompt of {name}" for name in sorted(registered - asked)]
-    problems += [f"no target for {name}" for name in sorted(asked - registered)]
-    evidence = some(problems) or f"{len(asked)} categories, each with a target"
+    problems += [f"no target for {name}" for name in sorted(asked - registered) if registered]
+    targets = "each with a target" if registered else "a target for the whole only"
+    evidence = some(problems) or f"{len(asked)} categories, {targets}"
     what = "categories of SUITE and of TARGETS"
     fix = "the verdict is incomplete if a target has no prompt: give both the same categories"
     return [finding("suite.categories", "warn" if problems else "ok", what, evidence, fix)]
