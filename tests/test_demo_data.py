@@ -6,6 +6,8 @@ import re
 import sys
 from collections import Counter
 
+import pytest
+
 import make_rows
 from conftest import ROOT
 
@@ -111,8 +113,23 @@ def test_near_copy_catches_a_light_edit_and_leaves_other_requests_alone():
     assert not make_rows.near_copy("ruff src/greenhouse/pumps.py", prompts["valid-02"])
 
 
-def test_the_generator_gives_the_committed_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["make_rows.py", "--out", str(tmp_path)])
+@pytest.mark.parametrize(("format", "folder"), [("program", "demo"), ("json", "demo/json")])
+def test_the_generator_gives_the_committed_bytes(tmp_path, monkeypatch, format, folder):
+    words = ["make_rows.py", "--format", format, "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
     make_rows.main()
-    for name in ("train.jsonl", "valid.jsonl"):
-        assert (tmp_path / name).read_bytes() == (DATA / "demo" / name).read_bytes()
+    for file in tmp_path.iterdir():
+        assert file.read_bytes() == (DATA / folder / file.name).read_bytes()
+
+
+def test_a_row_with_json_calls_makes_the_calls_of_the_program_up_to_the_first_unknown_value():
+    rows = (DATA / "demo/json/train.jsonl").read_text(encoding="utf-8").splitlines()
+    for row, line in zip(TRAIN, rows, strict=True):
+        other = json.loads(line)["messages"]
+        assert other[:2] == row["messages"][:2]
+        made = [(c["function"]["name"], c["function"]["arguments"]) for c in other[2]["tool_calls"]]
+        for call, (name, arguments) in zip(tool_calls(row), made, strict=False):
+            assert call.func.id == name
+            assert [ast.literal_eval(arg) for arg in call.args] == list(arguments.values())
+        later = tool_calls(row)[len(made) : len(made) + 1]
+        assert not later or any(isinstance(arg, ast.Name) for arg in later[0].args)

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT, clean_environment
 from settings import load_settings, number, secret
 
-CONFIGS = ["phase40.env", "demo.env"]
+CONFIGS = ["phase40.env", "demo.env", "json.env"]
 
 
 def by_shell(config: str) -> dict:
