@@ -81,7 +81,7 @@ $(JUDGED)/eval.json: $(QUESTIONS) FORCE | $(BUILD)/.phase40-build $(if $(ASK_ROW
 	@bin/done.sh $@
 $(JUDGED)/report.html: $(JUDGED)/eval.json
 	bin/python py/report.py --build $(@D) --suite $(SUITE) --targets $(TARGETS) \
-		$(addprefix --baseline ,$(wildcard $(AGAINST))) --out $@.tmp
+		$(addprefix --baseline ,$(filter-out $(if $(BFCL),data/baseline.json),$(wildcard $(AGAINST)))) --out $@.tmp
 	@bin/done.sh $@
 
 # == Sweep: how much of a score is luck?

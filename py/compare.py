@@ -198,7 +198,8 @@ def main() -> None:
     baseline, result = read_baseline(args.baseline), read_result(args.result)
     margin = number(load_settings(), "MARGIN", float)
     try:
-        print(json.dumps(compare(baseline, result, read_targets(args.targets), margin)))
+        targets = read_targets(args.targets, result["categories"])
+        print(json.dumps(compare(baseline, result, targets, margin)))
     except (KeyError, TypeError, AttributeError) as error:
         text = f"{args.baseline}, {args.result}: one is not what make eval writes ({error!r})"
         raise ValueError(text) from error

@@ -59,12 +59,17 @@ def conclude_calls(result: dict) -> list[tuple[bool, str]]:
 
 
 def conclude(
-    result: dict, baseline: dict, compared: dict, rows: list[dict], target: float, margin: float
+    result: dict,
+    baseline: dict,
+    compared: dict,
+    rows: list[dict],
+    target: float | None,
+    margin: float,
 ) -> dict:
     """{for, against, resolution}: sentences for the build and against it, and what n can show."""
     if "certainty" not in result:  # an older eval.json
         return {"for": [], "against": [], "resolution": ""}
-    found = [conclude_target(result, target)]
+    found = [] if target is None else [conclude_target(result, target)]
     if any(row["target"] is not None for row in rows[:-1]):
         found.append(conclude_categories(rows))
     claim = f"At most {100 * margin:g} points worse than {baseline['experiment']}"

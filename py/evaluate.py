@@ -130,7 +130,8 @@ def evaluate(args) -> tuple[dict, int]:
     whole result stays as it is.
     """
     started = time.perf_counter()
-    suite, targets = read_suite(args.suite), read_targets(args.targets)
+    suite = read_suite(args.suite)
+    targets = read_targets(args.targets, [prompt["category"] for prompt in suite["prompts"]])
     schemas, format = read_schemas(args.tools), chosen_format(args)
     prompts = [
         prompt | {"messages": messages_of(suite, prompt), "loose": suite["loose"]}

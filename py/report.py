@@ -47,6 +47,8 @@ def verdict_sentence(result: dict, rows: list[dict]) -> str:
         low, high = result["ci95"]
         said += f", 95% interval {percent(low)} to {percent(high)}"
     missed = [row["name"] for row in rows if row["verdict"] == "FAIL"]
+    if all(row["target"] is None for row in rows):
+        said += "; no target is registered for these prompts"
     if missed:
         said += f"; below the registered target: {', '.join(missed)}"
     elif result["verdict"] == "pass":
@@ -139,7 +141,7 @@ def gather(args: argparse.Namespace) -> dict:
     suite = read_suite(args.suite) if unchanged else None
     ours = (build / "adapters").is_dir() and result["server"]["kind"] != "openai"
     margin = number(load_settings(), "MARGIN", float)
-    compared = compare(baseline, result, read_targets(args.targets), margin)
+    compared = compare(baseline, result, read_targets(args.targets, result["categories"]), margin)
     return {
         "result": result,
         "baseline": baseline,

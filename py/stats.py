@@ -69,8 +69,10 @@ def smallest_difference(prompts: int, flipped: float = FLIPPED) -> float:
     return round((Z95 + POWER80) * math.sqrt(flipped / prompts), 4)
 
 
-def certainty(ci95: list[float] | None, target: float) -> str:
-    """Does the interval of the score exclude the target?"""
+def certainty(ci95: list[float] | None, target: float | None) -> str | None:
+    """Does the interval of the score exclude the target? None without one."""
+    if target is None:
+        return None
     if ci95 and not ci95[0] <= target <= ci95[1]:
         return "clear"
     return "too close to call"

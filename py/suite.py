@@ -223,9 +223,16 @@ def schemas_of(tools: list[dict]) -> dict[str, dict]:
     return {t["function"]["name"]: t["function"].get("parameters", {}) for t in tools}
 
 
-def read_targets(path: Path) -> dict:
-    """{overall, categories: {name: score}}."""
-    return check(read_json(path), TargetsFile, path)["targets"]
+def read_targets(path: Path, categories=()) -> dict:
+    """{overall, categories: {name: score}}.
+
+    Targets that name categories, and none of these `categories`, are another suite's: then there is
+    no target, and overall is None.
+    """
+    targets = check(read_json(path), TargetsFile, path)["targets"]
+    if categories and targets["categories"] and not targets["categories"].keys() & set(categories):
+        return {"overall": None, "categories": {}}
+    return targets
 
 
 def read_baseline(path: Path | None) -> dict:
