@@ -51,10 +51,11 @@ class Message(BaseModel, strict=True, extra="forbid"):
     @field_validator("content")
     @classmethod
     def _says_something(cls, content: str | None, info: ValidationInfo) -> str | None:
-        calls = info.data.get("tool_calls")
-        if calls and info.data["role"] != "assistant":
+        # What is malformed is not in info.data, and has been named already.
+        role, calls = info.data.get("role", "assistant"), info.data.get("tool_calls", True)
+        if calls and role != "assistant":
             raise ValueError("comes with tool_calls, which only an assistant has")
-        if calls or info.data.get("role") == "tool":
+        if calls or role == "tool":
             (content or "").encode()
             return content
         return check_text(content or "")

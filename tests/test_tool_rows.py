@@ -144,6 +144,7 @@ def test_what_would_ruin_such_a_run_is_said_in_one_line(weather, experiment, say
             "which only an",
         ),
         ({"messages": [{"role": "tool", "content": "a"}]}, "turns must alternate"),
+        ({"messages": [{"role": "bot", "tool_calls": [call({})]}]}, "role: Input should be"),
     ],
 )
 def test_a_malformed_row_is_named(row, says):
