@@ -70,6 +70,10 @@ def edited(name: str, change):
     return apply
 
 
+def of_type(word: str) -> dict:
+    return json.loads(json.dumps(TOOL).replace('"object"', f'"{word}"'))
+
+
 def with_arguments(arguments):
     return lambda row: tool_row(int(row["messages"][0]["content"].split()[1]), call(arguments))
 
@@ -90,6 +94,12 @@ def with_arguments(arguments):
         (
             "data.schemas: in no schema: train.jsonl:1 calls get_wether",
             edited("train", lambda _: tool_row(0, call({"city": "Oslo"}, "get_wether"))),
+            {},
+        ),
+        (
+            "data.schemas: no call of get_weather fits its schema; train.jsonl:1: the schema cannot"
+            " be used (UnknownType: Unknown type 'dict'",
+            edited("train", lambda _: tool_row(0, call({"city": "a"}), tools=[of_type("dict")])),
             {},
         ),
         (

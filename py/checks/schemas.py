@@ -6,11 +6,12 @@ wrong type as readily as a right one, and no loss shows it.
 
 from collections import Counter, defaultdict
 
-from jsonschema import Draft202012Validator, SchemaError
+from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from calls import EXECUTE_CODE
 from checks import finding
+from program import describe
 from rows import assistant_texts
 from score import call_format, calls_in_text
 from show import some
@@ -35,14 +36,14 @@ def answers(row: dict) -> list[str]:
 
 def misfit(arguments: dict, schema: dict) -> str:
     """Why the arguments of a call do not fit its schema, "" if they do."""
-    known = schema.get("properties", {})
-    extra = sorted(arguments.keys() - known.keys())
-    if known and extra and not schema.get("additionalProperties"):
-        return f"argument {extra[0]} is not in the schema"
     try:
+        known = schema.get("properties", {})
+        extra = sorted(arguments.keys() - known.keys())
+        if known and extra and not schema.get("additionalProperties"):
+            return f"argument {extra[0]} is not in the schema"
         error = best_match(Draft202012Validator(schema).iter_errors(arguments))
-    except (SchemaError, TypeError, AttributeError, ValueError) as problem:
-        return f"the schema cannot be used ({type(problem).__name__})"
+    except Exception as problem:  # a schema can be wrong in any way
+        return f"the schema cannot be used ({describe(problem):.60})"
     where = error and "".join(f"{part}: " for part in error.path)
     return f"{where}{error.message}" if error else ""
 
