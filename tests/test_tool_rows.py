@@ -7,7 +7,7 @@ import pytest
 from chat_format import open_tokenizer, render, render_prompt
 from checks.rows import written
 from conftest import ROOT
-from experiment import edit_json, tokenizer_config, write_rows
+from experiment import edit_json, template, tokenizer_config, write_rows
 from rows import parse_line
 from score import score_answer
 from suite import read_schemas, read_suite, schema_of
@@ -35,8 +35,8 @@ def tool_row(n: int, *calls, tools=(TOOL,)) -> dict:
 @pytest.fixture
 def weather(experiment, check):
     """check(), for an experiment whose rows have tools and whose prompts have answers."""
-    template = (ROOT / "py/smollm2.jinja").read_text()
-    wanted = {"chat_template": template, "tool_parser_type": "json_tools"}
+    smollm2 = (ROOT / "py/smollm2.jinja").read_text()
+    wanted = {"chat_template": smollm2, "tool_parser_type": "json_tools"}
     tokenizer_config(lambda config: config | wanted, ["base", "reference"])(experiment)
     rows = [tool_row(n, call({"city": f"Town {n}", "days": n})) for n in range(24)]
     write_rows(experiment / "data/train.jsonl", rows[:20])
@@ -120,6 +120,16 @@ def with_arguments(arguments):
                     | {"chat_template": config["chat_template"].replace("if tools", "if none")}
                 ),
                 ["base", "reference"],
+            ),
+            {},
+        ),
+        (
+            "template.answer: train.jsonl:1: a call of get_weather is left out",
+            lambda folder: (
+                edited("train", lambda _: tool_row(0, call({"city": "a"}), call({"city": "b"})))(
+                    folder
+                ),
+                template("message.tool_calls or []", "(message.tool_calls or [])[:1]")(folder),
             ),
             {},
         ),

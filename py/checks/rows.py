@@ -134,8 +134,12 @@ def problems_of_row(base, row: dict, asked: str, ids: list[int], prompt: list[in
     last, given = row["messages"][-1], said(base.decode(answer[:end]))
     if last.get("tool_calls"):  # served.parser and instrument.gold read the calls
         wanted = said(last.get("content") or "")
+        names = [call["function"]["name"] for call in last["tool_calls"]]
+        lost = [name for name in names if given.count(name) < names.count(name)]
         if not given.startswith(wanted):
             yield "template.answer", differing_text(given, wanted)
+        elif lost:
+            yield "template.answer", f"a call of {lost[0]} is left out"
     elif (wanted := said(last["content"])) != given:
         yield "template.answer", differing_text(given, wanted)
 
