@@ -134,6 +134,16 @@ def with_arguments(arguments):
             {},
         ),
         (
+            "data.tools: get_time: 0 calls",
+            lambda folder: edit_json(
+                folder / "suite.json",
+                lambda s: s["prompts"][0].update(
+                    tools=[], answers=[{"name": "get_time", "arguments": {}}]
+                ),
+            ),
+            {},
+        ),
+        (
             "suite.schema: the answers call get_time, which is not among its tools",
             lambda folder: edit_json(
                 folder / "suite.json",

@@ -65,8 +65,8 @@ def check_tools(rows: list, suite: dict, schemas: dict[str, dict]) -> list[dict]
     calls = Counter(tool for _, text in assistant_texts(rows) for tool in tools_called(text))
     asked = {prompt["expected_tool"] for prompt in suite["prompts"] if prompt["keywords"]}
     for prompt in suite["prompts"]:
-        if prompt["multi"] or not prompt["keywords"]:
-            asked |= schemas.keys() & set(wanted_tools(prompt))
+        wanted = set(wanted_tools(prompt))  # for several keywords these, which may be no tools
+        asked |= wanted & schemas.keys() if prompt["keywords"] else wanted
     ordered = sorted(asked, key=lambda tool: (calls[tool], tool))
     counts = [f"{tool}: {calls[tool]} calls" for tool in ordered]
     few = sum(calls[tool] < RARE for tool in asked)
