@@ -261,3 +261,12 @@ def test_the_suites_of_the_repository_are_whole():
         for answer in (answer for prompt in prompts for answer in prompt["answers"]):
             assert answer["arguments"].keys() == schemas[answer["name"]]["properties"].keys()
     assert read_schemas("none") == {}
+
+
+def test_rows_may_have_different_tools_of_one_name(weather, experiment):
+    other = {"properties": {"town": {"type": "string"}}, "required": ["town"]}
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": other}}]
+    with (experiment / "data/train.jsonl").open("a") as file:
+        file.write(json.dumps(tool_row(99, call({"town": "Oslo"}), tools=tools)) + "\n")
+    _, _, findings, _ = weather(TRAIN_ROWS=21)
+    assert findings["data.schemas"]["level"] == findings["instrument.gold"]["level"] == "ok"

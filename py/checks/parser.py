@@ -17,6 +17,7 @@ from score import calls_in_text, code_of, score_answer
 from served import make_machine, parse_calls, served_response, split_text, tags, tool_parsers
 from server import ServerError
 from show import some
+from suite import schemas_of
 
 NAME = re.compile(r"[A-Za-z_][\w.-]*")
 PLAIN = ("json_tools", "qwen3_coder")  # tried before others, which fall back on their formats
@@ -157,7 +158,7 @@ def check_instrument(
             wrong[case].append(f"{place}: {error}")
             return
         prompt = {"multi": len(wanted) > 1, "keywords": wanted, "answers": answers}
-        got = score_answer(prompt, answer["text"], answer["calls"], schemas, call_format)
+        got = score_answer(prompt, answer["text"], answer["calls"], own, call_format)
         found = [got[key] for key in ("score", "strict_score", "exact_score")]
         pairs = zip(scores, found, strict=True)
         if any(score is not None and abs(score - value) > 1e-9 for score, value in pairs):
@@ -165,11 +166,13 @@ def check_instrument(
             reason = f" ({got['reason']})" if got["reason"] else ""
             wrong[case].append(f"{place}: {shown} for {', '.join(wanted)}{reason}")
 
-    for place, text in assistant_texts(rows):
+    texts = [(row, *found) for place, row in rows for found in assistant_texts([(place, row)])]
+    for row, place, text in texts:
         if not count_calls(text, tags(parser)):
             continue
         count += 1
-        calls = named_calls(calls_in_text(text), schemas)
+        own = schemas | schemas_of(row.get("tools", []))  # another row's may have the same name
+        calls = named_calls(calls_in_text(text), own)
         answers = answers_of(calls)
         wanted = [name for name in dict.fromkeys(tools_called(text)) if name in known]
         expect("gold", place, text, wanted or ["a call of no tool in TOOLS"], 1.0, 1.0, 1.0)
