@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import contextlib
 import copy
 from collections import Counter
 
@@ -39,15 +40,15 @@ def by_name(positional: list, keywords: dict, schema: dict) -> dict:
 
 def value_of(node: ast.expr, values: dict[str, ast.expr]):
     """The value of an argument, or the text of its expression if it is not a literal."""
-    node = copy.deepcopy(node)
-    for part in ast.walk(node):
-        if isinstance(part, ast.Name) and not hasattr(builtins, part.id):
-            part.id = ast.unparse(values[part.id]) if part.id in values else "_"
-    text = ast.unparse(node)
-    try:
+    text = "_"  # of what is nested too deep, or has too many digits
+    with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        node = copy.deepcopy(node)
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name) and not hasattr(builtins, part.id):
+                part.id = ast.unparse(values[part.id]) if part.id in values else "_"
+        text = ast.unparse(node)
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
+    return text
 
 
 def literals(code: str) -> dict[str, ast.expr]:

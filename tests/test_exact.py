@@ -3,6 +3,7 @@
 import pytest
 
 import bench_bfcl
+from arguments import named_calls
 from exact import reason
 
 WEATHER = {
@@ -185,3 +186,9 @@ def test_bfcls_own_checker_agrees_or_the_difference_has_a_name():
         if bool(ours) != bool(theirs) and not bench_bfcl.cause(kind, ours, theirs)
     ]
     assert len(answers) > 150 and unnamed == []
+
+
+@pytest.mark.parametrize("value", ["[" * 180 + "]" * 180, "-" * 400 + "1", "0x" + "f" * 5000])
+def test_an_argument_that_python_cannot_write_is_wrong_and_stops_nothing(value):
+    program = [{"name": "execute_code", "arguments": {"code": f"f(x={value})"}}]
+    assert named_calls(program, {"f": {}}) == [call("f", x="_")]
