@@ -47,6 +47,6 @@ def count_right(model, tokenizer, rows: list[dict], schemas: dict[str, dict]) ->
     right = 0
     for row, made in zip(rows, generate_answers(model, tokenizer, rows), strict=True):
         _, text = split_thinking(made)
-        answer = {"text": text, "calls": calls_in_text(text)}
+        answer = {"text": text, "calls": calls_in_text(text, row["tools"])}
         right += mark(row, answer, schemas)["arguments"]
     return right
