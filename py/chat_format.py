@@ -58,7 +58,10 @@ def render_prompt(tokenizer, messages: list[dict], tools: list | None = None) ->
     """`messages` up to where the assistant's answer begins, as a request to the server."""
     messages = copy.deepcopy(messages)
     process_message_content(messages)  # the server's: it reads arguments that are JSON text
-    return render(tokenizer, messages, tools, add_generation_prompt=True, **TEMPLATE_ARGUMENTS)
+    # The server takes an empty list of tools for none.
+    return render(
+        tokenizer, messages, tools or None, add_generation_prompt=True, **TEMPLATE_ARGUMENTS
+    )
 
 
 def encode(tokenizer, texts: list[str]) -> list[list[int]]:

@@ -270,3 +270,10 @@ def test_rows_may_have_different_tools_of_one_name(weather, experiment):
         file.write(json.dumps(tool_row(99, call({"town": "Oslo"}), tools=tools)) + "\n")
     _, _, findings, _ = weather(TRAIN_ROWS=21)
     assert findings["data.schemas"]["level"] == findings["instrument.gold"]["level"] == "ok"
+
+
+def test_an_empty_list_of_tools_must_look_like_none(weather, experiment):
+    template("if tools", "if tools is not none")(experiment)
+    edited("train", lambda row: row | {"tools": []})(experiment)
+    _, _, findings, _ = weather()
+    assert "20 of 20 rows begin otherwise" in findings["template.prefix"]["evidence"]
