@@ -210,11 +210,14 @@ def schema_of(signature: str) -> dict:
         arguments = ast.parse(f"def {signature}: ...").body[0].args
     except SyntaxError:
         return {}
-    properties = {}
-    for argument in arguments.args:
+    positional = arguments.posonlyargs + arguments.args
+    without = [None] * (len(positional) - len(arguments.defaults))
+    defaults = [*without, *arguments.defaults, *arguments.kw_defaults]
+    properties, required = {}, []
+    for argument, default in zip([*positional, *arguments.kwonlyargs], defaults, strict=True):
         name = ast.unparse(argument.annotation).partition("[")[0] if argument.annotation else ""
         properties[argument.arg] = {"type": TYPES[name]} if name in TYPES else {}
-    required = list(properties)[: len(properties) - len(arguments.defaults)]
+        required += [] if default else [argument.arg]
     return {"type": "object", "properties": properties, "required": required}
 
 

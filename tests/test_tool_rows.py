@@ -229,9 +229,14 @@ def test_a_signature_gives_a_schema_and_positional_arguments_their_names():
     schema = schema_of("git_log(path: str, count: int = 10, *, tags: list[str] = None) -> Log")
     assert schema == {
         "type": "object",
-        "properties": {"path": {"type": "string"}, "count": {"type": "integer"}},
+        "properties": {
+            "path": {"type": "string"},
+            "count": {"type": "integer"},
+            "tags": {"type": "array"},
+        },
         "required": ["path"],
     }
+    assert schema_of("f(a, /, b=1, *, c, d=None)")["required"] == ["a", "c"]
     assert schema_of("no signature") == schema_of("") == {}
     prompt = {"answers": [{"name": "git_log", "arguments": {"path": ["."], "count": [7, ""]}}]}
     for code, exact in {
