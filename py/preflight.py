@@ -47,7 +47,8 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
             return question(*arguments)
         except Exception as error:  # libraries raise many kinds of errors on broken files
             unreadable.append(id)
-            findings.append(finding(id, "fail", "input that cannot be used", describe(error)))
+            failure = finding(id, "fail", "input that cannot be used", describe(error))
+            findings.extend([failure] if failure not in findings else [])
             return None
 
     def ask(id: str, question, *arguments) -> bool:

@@ -282,3 +282,9 @@ def test_an_empty_list_of_tools_must_look_like_none(weather, experiment):
     edited("train", lambda row: row | {"tools": []})(experiment)
     _, _, findings, _ = weather()
     assert "20 of 20 rows begin otherwise" in findings["template.prefix"]["evidence"]
+
+
+def test_a_refusal_of_the_template_is_said_once_for_each_file(weather, experiment):
+    template("message.content or ''", "message.content + ''")(experiment)
+    _, error, _, _ = weather()
+    assert error.count("template.render") == 2
