@@ -93,7 +93,8 @@ def differs(value, choice, schema: dict, loose: bool, path: str) -> str:
 def type_of(value) -> str:
     """The JSON type of a value."""
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer"}
-    return names.get(type(value), "null" if value is None else "number")
+    names |= {float: "number", type(None): "null"}
+    return names.get(type(value), type(value).__name__)  # a program can have a tuple, too
 
 
 def article(noun) -> str:

@@ -192,3 +192,7 @@ def test_bfcls_own_checker_agrees_or_the_difference_has_a_name():
 def test_an_argument_that_python_cannot_write_is_wrong_and_stops_nothing(value):
     program = [{"name": "execute_code", "arguments": {"code": f"f(x={value})"}}]
     assert named_calls(program, {"f": {}}) == [call("f", x="_")]
+
+
+def test_a_tuple_is_called_a_tuple():
+    assert why((1, 2), [1, 2]) == "argument x: (1, 2) is a tuple, not an array"
