@@ -132,7 +132,7 @@ def by_keywords(prompt: dict, text: str, calls: list[dict], call_format: str) ->
     direct = [call["name"] for call in calls if call["name"] != EXECUTE_CODE]
     called = [name for code in codes for name in called_names(code)]
     if call_format == "json":
-        codes, called = [json.dumps(call) for call in calls], direct
+        codes, called = [json.dumps(call, ensure_ascii=False) for call in calls], direct
     searched = "\n".join(codes) if codes else text
     found = [keyword for keyword in prompt["keywords"] if keyword in searched]
     return {

@@ -258,6 +258,12 @@ def test_calls_by_name_count_for_keywords_only_in_the_json_format():
         assert (scored["score"], scored["strict_score"]) == (score, score)
 
 
+def test_a_keyword_is_found_in_the_arguments_of_a_call_in_any_alphabet():
+    calls = [{"name": "hover", "arguments": {"symbol": "größe"}}]
+    scored = score_answer({"keywords": ["größe"], "multi": False}, "", calls, {}, "json")
+    assert scored["keywords_found"] == ["größe"]
+
+
 def test_the_suites_of_the_repository_are_whole():
     schemas = read_schemas(ROOT / "data/tools.json")
     for file in ("data/suite.json", "data/demo/json/suite.json"):
