@@ -44,7 +44,7 @@ def parse_call(body: str, tools: list | None) -> tuple[str, dict] | None:
     for name, parser in PARSERS.items():
         try:
             call = parser.parse_tool_call(body, tools)
-        except (ValueError, RecursionError):
+        except Exception:  # of many kinds, where a schema is odd or a value is
             continue
         match call:
             case {"name": str(), "arguments": dict()}:

@@ -9,7 +9,7 @@ from checks.rows import written
 from conftest import ROOT
 from experiment import edit_json, template, tokenizer_config, write_rows
 from rows import parse_line
-from score import score_answer
+from score import calls_in_text, score_answer
 from suite import read_schemas, read_suite, schema_of
 from validation import mark, rows_to_ask
 
@@ -262,6 +262,14 @@ def test_a_keyword_is_found_in_the_arguments_of_a_call_in_any_alphabet():
     calls = [{"name": "hover", "arguments": {"symbol": "größe"}}]
     scored = score_answer({"keywords": ["größe"], "multi": False}, "", calls, {}, "json")
     assert scored["keywords_found"] == ["größe"]
+
+
+def test_a_call_that_mlx_lms_parser_fails_on_is_none():
+    text = "<tool_call><function=f>\n<parameter=x>\ninf\n</parameter>\n</function></tool_call>"
+    parameters = {"properties": {"x": {"type": "integer"}}}
+    for odd in (parameters, {"properties": None, "type": "object"}):
+        tools = [{"type": "function", "function": {"name": "f", "parameters": odd}}]
+        assert calls_in_text(text, tools) == []
 
 
 def test_the_suites_of_the_repository_are_whole():
