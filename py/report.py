@@ -60,17 +60,18 @@ def verdict_sentence(result: dict, rows: list[dict]) -> str:
 
 def why_by_keywords(entry: dict, asked: dict | None, call_format: str) -> str:
     """Why an answer has its score by the registered rule, and its strict score."""
-    right, found = "direct" if call_format == "json" else "execute_code", entry["keywords_found"]
-    executed = entry["format"] == right
+    by_name, found = call_format == "json", entry["keywords_found"]
+    executed = entry["format"] == ("direct" if by_name else "execute_code")
+    head = "A call is made" if by_name else "execute_code is called"
     wanted = asked["expected_tool"] if asked else "the tool asked for"
     if asked and asked["multi"]:
         tools = f"{len(found)} of {len(asked['keywords'])} tools"
-        said = f"{right} is called with {tools}." if executed else f"{tools}, no {right}."
+        without = f"{tools}, no {'call' if by_name else 'execute_code'}."
+        said = f"{head} with {tools}." if executed else without
     elif executed:
-        said = f"{right} is called {f'with {found[0]}' if found else f'without {wanted}'}."
+        said = f"{head} {f'with {found[0]}' if found else f'without {wanted}'}."
     else:
         said = f"{found[0]} is named, but not called." if found else f"{wanted} is not named."
-    said = said.replace("direct is called", "A function is called").replace("no direct", "no call")
     if entry["strict_score"] < entry["score"]:
         said += f" Counting only real calls: {entry['strict_score']:g}."
     return said
