@@ -103,7 +103,8 @@ def card(settings: dict, model: Path, result: dict | None) -> str:
         pipeline_tag="text-generation",
         tags=["mlx", training["fine_tune_type"], "tool-calling"],
     )
-    count = len(read_schemas(Path(settings["TOOLS"]))) or ""
+    count = len(read_schemas(Path(settings["TOOLS"])))
+    tools = f"{count} tools" if count else "tools"
     by_name = read_json(build / "preflight.json")["facts"].get("call_format") == "json"
     how = "by name, with JSON arguments" if by_name else "from inside one `execute_code` call"
     parser = read_json(model / "tokenizer_config.json").get("tool_parser_type")
@@ -114,7 +115,7 @@ def card(settings: dict, model: Path, result: dict | None) -> str:
 
 # {name}
 
-{base or settings["BASE_MODEL"]}, fine-tuned to call {count} tools {how},
+{base or settings["BASE_MODEL"]}, fine-tuned to call {tools} {how},
 then quantized to {quantization["bits"]} bits in groups of {quantization["group_size"]}.
 
 ## Use
