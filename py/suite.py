@@ -30,10 +30,8 @@ def check_text(text: str) -> str:
 
 
 # Python's names of types -> JSON schema's
-TYPES = {
-    **{"str": "string", "int": "integer", "float": "number", "bool": "boolean"},
-    **{"list": "array", "dict": "object"},
-}
+TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+TYPES |= {"list": "array", "dict": "object"}
 Text = Annotated[str, AfterValidator(check_text)]
 Share = Annotated[float, Field(ge=0, le=1)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]

@@ -29,11 +29,6 @@ def check_format(settings: dict, rows: list) -> tuple[list[dict], dict]:
     return [found_format], {"call_format": wanted if wanted != "auto" else found}
 
 
-def answers(row: dict) -> list[str]:
-    """The text of each answer of a row."""
-    return [text for _, text in assistant_texts([("", row)])]
-
-
 def misfit(arguments: dict, schema: dict) -> str:
     """Why the arguments of a call do not fit its schema, "" if they do."""
     try:
@@ -54,7 +49,8 @@ def check_schemas(rows: list, schemas: dict[str, dict]) -> list[dict]:
     for place, row in rows:
         tools = row.get("tools", [])
         known = schemas | schemas_of(tools)
-        for call in (call for text in answers(row) for call in calls_in_text(text, tools)):
+        texts = [text for _, text in assistant_texts([(place, row)])]
+        for call in (call for text in texts for call in calls_in_text(text, tools)):
             name = call["name"]
             if name == EXECUTE_CODE:
                 continue
