@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs a group of packages into .venv from its lock with hashes, by uv or by pip.
 #
-#   bin/setup.sh GROUP     base, embedded, dev, cuda12 or cuda13
+#   bin/setup.sh GROUP     base, embedded, bfcl, dev, cuda12 or cuda13
 #
 # .venv/GROUP.installed has the checksum of the lock that was installed. A changed lock is installed
 # into the .venv that is there: a training may be running from it. PYTHON3 names the Python to use.

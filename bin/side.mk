@@ -60,13 +60,13 @@ adopt: | $(BUILD)/preflight.ok ## take ADAPTERS=folder, trained elsewhere, as th
 # one of the numbered files there. It is asked as the build is, and nothing is written into its folder. The result
 # can be a BASELINE. It is named after the last two parts of the path, or NAME.
 path_name = $(notdir $(patsubst %/,%,$(dir $(abspath $(1)))))-$(notdir $(abspath $(1)))
-judged_name = $(or $(NAME),$(call path_name,$(MODEL))$(if $(ADAPTERS),+$(call path_name,$(ADAPTERS)))$(CHECKPOINT:%=-%))
+judged_name = $(or $(NAME),$(call path_name,$(MODEL))$(if $(ADAPTERS),+$(call path_name,$(ADAPTERS)))$(CHECKPOINT:%=-%)$(BFCL:data/%.json=-%))
 JUDGED = $(BUILD)/judged/$(subst ..,-,$(subst /,-,$(subst :,-,$(subst %,-,$(judged_name)))))
 JUDGE = --model $(call quote,$(MODEL)) --work $(JUDGED) \
 	$(if $(ADAPTERS),--adapters $(call quote,$(ADAPTERS))) $(CHECKPOINT:%=--checkpoint %)
 
 # SUITE can be a public benchmark: a category of the Berkeley Function Calling Leaderboard, out of the package bfcl-eval.
-data/bfcl_%.json: py/bfcl.py | .venv/bfcl.installed
+data/bfcl_%.json: py/bfcl.py py/requirements-bfcl.lock | .venv/bfcl.installed
 	.venv/bin/python $< --out $@
 
 judge: $(if $(MODEL),$(JUDGED)/report.html) ## evaluate a model as it is: MODEL=folder-or-name ADAPTERS=folder CHECKPOINT=600
@@ -131,8 +131,10 @@ lock: .venv/dev.installed ## write the locks anew from py/*.in
 test-faults: setup ## kill twenty builds at random moments, finish each, compare
 	bin/python tests/faults.py
 
-bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals bench-bfcl: .venv/bfcl.installed setup ## measure one part (tests/bench_*.py)
+bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals bench-bfcl: setup ## measure one part (tests/bench_*.py)
 	@bin/python tests/$(subst -,_,$@).py $(CONFIG)
+
+bench-bfcl: .venv/bfcl.installed
 
 .PHONY: plan why status runs gate verify autopsy judge chat serve adopt sweep test lint lock test-faults \
 	bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals bench-bfcl

@@ -140,6 +140,8 @@ def evaluate(args) -> tuple[dict, int]:
     rows, left_out = [], 0
     if args.valid_calls >= 0:
         rows, left_out = rows_to_ask(args.data, args.valid_calls, schemas, args.chosen_rows)
+    for row in rows:  # a tool of a row is no invented name
+        schemas |= schemas_of(row["tools"])
     target, answered = ask([*prompts, *rows], args, lambda *pair: describe(*pair, schemas, format))
     entries = [entry_of(p, *answered.pop(0), schemas, format) for p in prompts]
     marked = [mark(r, a, schemas) for r, (a, _) in zip(rows, answered, strict=True) if a]
@@ -196,7 +198,7 @@ def main() -> None:
     parser.add_argument("--served-model", default="", help="which model of --url to ask")
     parser.add_argument("--suite", type=Path, required=True)
     parser.add_argument("--targets", type=Path, required=True, help="JSON with 'targets'")
-    parser.add_argument("--tools", type=Path, required=True, help="JSON with the tools' names")
+    parser.add_argument("--tools", type=Path, required=True, help="JSON with the tools, or none")
     parser.add_argument("--data", type=Path, default=Path("."), help="folder of the rows")
     parser.add_argument("--call-format", choices=("auto", "program", "json"), default="auto")
     parser.add_argument("--chosen-rows", type=int, help="SELECT_ROWS, if SELECT is calls")

@@ -18,7 +18,7 @@ from checks import data, finding, plan
 from checks import settings as config
 from checks.parser import check_instrument, check_parser
 from checks.rows import check_splits, check_suite, written_rows
-from checks.schemas import check_format, check_schemas
+from checks.schemas import check_answers, check_format, check_schemas
 from checks.tokenizer import check_tokenizer
 from expand_turns import expand
 from files import read_json, write_json
@@ -101,6 +101,7 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     limit = number(settings, "MAX_SEQ_LENGTH")
     ask("template.render", check_splits, base, reference, trained, valid, limit)
     ask("suite.render", check_suite, base, suite)
+    ask("suite.answers", check_answers, suite, schemas)
     ask("suite.categories", config.check_categories, suite, targets)
     ask("data.call_format", check_format, settings, train)
     if facts.get("call_format") == "json":

@@ -100,7 +100,8 @@ def means(prompts: list[dict]) -> dict:
     answered = [prompt for prompt in prompts if prompt["score"] is not None]
     means = {key: mean([prompt[key] for prompt in answered]) for key in ("score", "strict_score")}
     exact = [prompt["exact_score"] for prompt in answered if "exact_score" in prompt]
-    return means | ({"exact_score": mean(exact)} if exact else {})
+    whole = exact and len(exact) == len(answered)  # else it would be a mean over other prompts
+    return means | ({"exact_score": mean(exact)} if whole else {})
 
 
 def verdict(categories: dict, overall: float | None, errors: int, targets: dict) -> str:

@@ -76,7 +76,7 @@ def mark(row: dict, answer: dict, schemas: dict[str, dict]) -> dict:
         **texts,
         "format": same_format,
         "tools": same_tools,
-        "arguments": same_tools and texts["wanted"] == texts["got"],
+        "arguments": same_tools and wanted == got,
         "cut_off": answer.get("finish_reason") == "length",
         "text": answer["text"],
     }

@@ -302,3 +302,12 @@ def test_a_refusal_of_the_template_is_said_once_for_each_file(weather, experimen
     template("message.content or ''", "message.content + ''")(experiment)
     _, error, _, _ = weather()
     assert error.count("template.render") == 2
+
+
+def test_an_argument_that_no_answer_can_have_is_said(weather, experiment):
+    edit_json(
+        experiment / "suite.json",
+        lambda s: s["prompts"][0]["answers"][0]["arguments"].update(citty=["Oslo"]),
+    )
+    found = weather()[2]["suite.answers"]
+    assert (found["level"], found["evidence"]) == ("warn", "a: get_weather has no argument citty")

@@ -128,7 +128,7 @@ def as_json(calls: list[list[str]], signatures: dict[str, str]) -> dict:
         pairs = zip(types, args, strict=False)
         arguments = {k: int(a) if types[k]["type"] == "integer" else a for k, a in pairs}
         made.append({"type": "function", "function": {"name": tool, "arguments": arguments}})
-    return {"role": "assistant", "tool_calls": made}
+    return {"role": "assistant", "content": "", "tool_calls": made}
 
 
 def row(system: str, request: str, answer: dict) -> dict:

@@ -177,8 +177,8 @@ def row_findings(problems: dict, count: int, base) -> list[dict]:
         "template.prefix": (
             "training rows begin with evaluation's prompt, with enable_thinking=false",
             "begin otherwise",
-            "training and evaluation would format differently: mend these rows, or BASE_MODEL's"
-            " chat template",
+            "training and evaluation would format differently: mend these rows (arguments as an"
+            " object, not as text), or BASE_MODEL's chat template",
         ),
         "template.content": (
             "rendered rows hold all that their messages say",

@@ -72,3 +72,17 @@ def check_schemas(rows: list, schemas: dict[str, dict]) -> list[dict]:
     text = "; ".join(evidence) or f"{calls.total():,} calls by name"
     fix = "a model learns these too: mend the rows, their tools, or TOOLS"
     return [finding("data.schemas", level, "calls by name against their schemas", text, fix)]
+
+
+def check_answers(suite: dict, schemas: dict[str, dict]) -> list[dict]:
+    """Has each tool the arguments that the suite's answers want? A typo scores 0 for ever."""
+    wrong = []
+    for prompt in suite["prompts"]:
+        known = schemas | schemas_of(prompt["tools"])
+        for answer in prompt["answers"] if isinstance(prompt["answers"], list) else ():
+            arguments = known.get(answer["name"], {}).get("properties") or answer["arguments"]
+            extra = sorted(answer["arguments"].keys() - arguments.keys())
+            wrong += [f"{prompt['id']}: {answer['name']} has no argument {name}" for name in extra]
+    level, evidence = ("warn", some(wrong)) if wrong else ("ok", f"{len(suite['prompts'])} prompts")
+    fix = "no answer can be right there: mend the prompt's answers, or the schema"
+    return [finding("suite.answers", level, "the suite's answers against schemas", evidence, fix)]
