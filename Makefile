@@ -190,7 +190,7 @@ EVALUATE = bin/python py/evaluate.py --suite $(SUITE) --targets $(TARGETS) --too
 ASK_ROWS = $(if $(BFCL),,$(patsubst %,--valid-calls %,$(filter-out -1,$(VALID_CALLS))))
 ASKED = $(if $(filter none,$(EVAL_URL)),--model $(BUILD)/q5 --serve $(SERVED) $(if $(chosen),--chosen-rows $(SELECT_ROWS)),\
 	--url $(EVAL_URL) $(if $(filter-out none,$(EVAL_MODEL)),--served-model $(EVAL_MODEL)))
-QUESTIONS = $(SUITE) $(TARGETS) $(filter-out none,$(TOOLS)) $(patsubst %,py/%.py,evaluate score calls arguments exact suite validation)
+QUESTIONS = $(SUITE) $(TARGETS) $(filter-out none,$(TOOLS)) $(patsubst %,py/%.py,evaluate score calls arguments exact tools validation)
 eval: $(BUILD)/report.html ## run the whole experiment, from data to report
 demo: ## the same on this machine, on an embedded 135M model
 	@$(MAKE) --no-print-directory eval CONFIG=demo.env

@@ -13,11 +13,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from compare import equal_texts
-from files import read_json
+from files import check, read_json
 from program import Failed, run
 from show import in_columns, some
 from stats import mean
-from suite import check
 
 MODEL = re.compile(r"""'model': (?P<quote>['"])(?P<name>.*?)(?P=quote), """)
 ENDED = re.compile(r"'finish_reason': '(\w+)'")

@@ -25,7 +25,7 @@ from loss import valid_rows, validation_loss
 from models import hub_name
 from program import Failed, run
 from right_calls import count_right, rows_of
-from suite import read_schemas
+from tools import read_schemas
 
 TRIED = 3  # of the best reported losses
 SERVICES = ("wandb", "swanlog")  # folders that REPORT_TO makes in the adapter path

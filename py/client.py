@@ -14,10 +14,10 @@ import time
 import httpx2
 from pydantic import BaseModel, Field
 
+from files import check
 from program import describe
 from score import calls_from_server, parsed_calls
 from server import Server, ServerError, client_for, get_json
-from suite import check
 
 RETRY_WAITS = (1, 3, 9)  # seconds before the second, third and fourth attempt
 # ImportError: a SOCKS proxy that the environment names needs another package.

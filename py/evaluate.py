@@ -25,7 +25,8 @@ from score import call_format, format_of, score_answer
 from server import start_server
 from settings import secret
 from stats import summarize
-from suite import messages_of, read_schemas, read_suite, read_targets, schemas_of, wanted_tools
+from suite import messages_of, read_suite, read_targets, wanted_tools
+from tools import read_schemas, schemas_of
 from validation import mark, rows_to_ask, summarize_calls
 
 SETTINGS = ("temperature", "max_tokens", "concurrency", "seed")

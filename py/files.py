@@ -5,6 +5,30 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ValidationError
+
+from show import explain
+
+
+def check_text(text: str) -> str:
+    text.encode()  # half a surrogate pair raises ValueError
+    if not text.strip():
+        raise ValueError("is empty")
+    return text
+
+
+Text = Annotated[str, AfterValidator(check_text)]
+
+
+def check(value, schema: type[BaseModel], source: Path | str) -> dict:
+    """`value`, which came from `source`. Raises ValueError when it does not fit `schema`."""
+    try:
+        schema.model_validate(value)
+    except ValidationError as error:
+        raise ValueError(f"{source}: {explain(error)}") from error
+    return value
 
 
 def read_json(path: Path) -> dict:

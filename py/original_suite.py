@@ -8,9 +8,9 @@ import argparse
 import ast
 from pathlib import Path
 
-from files import read_json, write_json
+from files import check, read_json, write_json
 from program import run
-from suite import Suite, check
+from suite import Suite
 
 FIELDS = ("id", "category", "prompt", "expected_tool", "keywords", "multi", "max_tokens")
 DEFAULT_BUDGET = 512  # tokens, where the script has None

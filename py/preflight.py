@@ -29,7 +29,8 @@ from served import tags
 from settings import add_config, load_settings, number
 from shapes import model_facts
 from show import in_columns
-from suite import read_schemas, read_suite, read_targets, schemas_of
+from suite import read_suite, read_targets
+from tools import read_schemas, schemas_of
 
 
 def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:

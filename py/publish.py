@@ -20,7 +20,7 @@ from manifest import training_of
 from models import hub_name
 from program import run
 from settings import add_config, load_settings
-from suite import read_schemas
+from tools import read_schemas
 
 ASKED = [{"role": "user", "content": "Which files are modified?"}]
 FIXED = "".join(

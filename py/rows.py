@@ -11,8 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
+from files import Text, check_text
 from show import explain
-from suite import Schemas, Text, check_text
+from tools import Schemas
 
 TURNS = re.compile("s?(u(at+)*a)+")  # first letters of roles
 

@@ -24,7 +24,7 @@ from arguments import named_calls
 from calls import EXECUTE_CODE, called_names, invented
 from exact import reason
 from rows import assistant_texts
-from suite import schemas_of
+from tools import schemas_of
 
 PARSERS = {"qwen3_coder": qwen3_coder, "json_tools": json_tools}  # Qwen models write both formats
 TOOL_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)

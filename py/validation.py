@@ -10,7 +10,7 @@ from arguments import call_text, named_calls
 from rows import evenly, first_request, read_rows, text_of
 from score import calls_in_text, format_of
 from stats import mean, wilson
-from suite import schemas_of
+from tools import schemas_of
 
 MARKS = ("format", "tools", "arguments")  # each one requires the one before
 BUDGET = 512  # tokens for an answer, as most prompts of the suite have

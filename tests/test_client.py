@@ -3,9 +3,9 @@
 import pytest
 
 from client import Completion, read_answer
+from files import check
 from score import score_answer
 from server import ServerError
-from suite import check
 from taught import call
 
 HOVER = {"keywords": ["hover"], "multi": False}

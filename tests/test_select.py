@@ -20,8 +20,9 @@ from experiment import CALL, write_rows
 from files import read_json, sha256_of
 from right_calls import BATCH, count_right, generate_answers, rows_of
 from server import start_server
-from suite import messages_of, read_schemas
+from suite import messages_of
 from taught import suite_of, teach
+from tools import read_schemas
 from training import SENTENCES, best, run_training
 
 TOOLS = ROOT / "data/tools.json"

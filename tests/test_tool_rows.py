@@ -10,7 +10,8 @@ from conftest import ROOT
 from experiment import edit_json, template, tokenizer_config, write_rows
 from rows import parse_line
 from score import calls_in_text, score_answer
-from suite import read_schemas, read_suite, schema_of
+from suite import read_suite
+from tools import read_schemas, schema_of
 from validation import mark, rows_to_ask
 
 WEATHER = {

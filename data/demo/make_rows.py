@@ -26,7 +26,7 @@ sys.path.insert(0, str(DATA.parent / "py"))
 
 from files import read_json, write_json  # noqa: E402
 from program import run  # noqa: E402
-from suite import schema_of  # noqa: E402
+from tools import schema_of  # noqa: E402
 
 PHRASES = DATA / "demo/phrases.json"
 # A request this close to a prompt of the suite would let the model score by recall.

@@ -17,7 +17,7 @@ from score import calls_in_text, code_of, score_answer
 from served import make_machine, parse_calls, served_response, split_text, tags, tool_parsers
 from server import ServerError
 from show import some
-from suite import schemas_of
+from tools import schemas_of
 
 NAME = re.compile(r"[A-Za-z_][\w.-]*")
 PLAIN = ("json_tools", "qwen3_coder")  # tried before others, which fall back on their formats

@@ -15,7 +15,7 @@ from program import describe
 from rows import assistant_texts
 from score import call_format, calls_in_text
 from show import some
-from suite import schemas_of
+from tools import schemas_of
 
 
 def check_format(settings: dict, rows: list) -> tuple[list[dict], dict]:
