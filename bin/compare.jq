@@ -16,7 +16,8 @@ def pad(width): . + "                    " | .[0:width];
   .[1:][],
   "\nVerdict: **\($b.verdict)**. Overall \($b.overall | percent), 95% interval \($b.ci95[0] | percent)"
   + " to \($b.ci95[1] | percent).",
-  (if $b.exact_overall == null then "Counting only real calls, whatever their arguments: \($b.strict_overall | percent)."
+  (if $b.suite.scored_by == "answers" then "Right are calls with the right names and arguments."
+   elif $b.exact_overall == null then "Counting only real calls, whatever their arguments: \($b.strict_overall | percent)."
    else "Counting only real calls: \($b.strict_overall | percent); with the right arguments, too: \($b.exact_overall | percent)." end),
   (if $compared.float32 then "Answered on a CPU by a float32 copy: the same weights." else empty end),
   (if $b.errors then "**\($b.errors) prompts have no answer** and count nowhere." else empty end),

@@ -71,7 +71,6 @@ data/bfcl_%.json: py/bfcl.py py/requirements-bfcl.lock | .venv/bfcl.installed
 
 judge: $(if $(MODEL),$(JUDGED)/report.html) ## evaluate a model as it is: MODEL=folder-or-name ADAPTERS=folder CHECKPOINT=600
 	@$(if $(MODEL),,echo "judge: name a model with MODEL=, a folder or a name on the hub" >&2; exit 2)
-	@jq -r 'def p: "\(. * 1000 | round / 10)%"; "\(.experiment): \(.overall | p), 95% interval \(.ci95 | map(p) | join(" to ")), strict \(.strict_overall | p)"' $(JUDGED)/eval.json
 	@echo "BASELINE=$(JUDGED)/eval.json compares with it; $< shows every answer"
 $(JUDGED)/eval.json: $(QUESTIONS) FORCE | $(BUILD)/.phase40-build $(if $(ASK_ROWS),$(ROWS))
 	@mkdir -p $(@D)/logs

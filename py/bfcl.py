@@ -73,7 +73,9 @@ def main() -> None:
     out = parser.parse_args().out
     if not (out.name.startswith("bfcl_") and out.suffix == ".json"):
         raise ValueError(f"{out}: expected a name like bfcl_simple_python.json")
-    write_json(out, suite_of(out.stem.removeprefix("bfcl_")))
+    suite = suite_of(out.stem.removeprefix("bfcl_"))
+    write_json(out, suite)
+    print(f"{len(suite['prompts'])} prompts: {out}")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ CUT_OFF = "cut off at the limit"
 
 
 def kind(entry: dict) -> str:
-    """What an answer is: cut off, thinking only, a call in one of two formats, or prose."""
+    """What an answer is: cut off, thinking only, a call in one of two formats, or none."""
     if entry["finish_reason"] == "length":
         return CUT_OFF
     if entry.get("thinking") and not entry["text"].strip():
         return "thinking only"
-    return "prose" if entry["format"] == "none" else entry["format"]
+    if entry["format"] == "none":
+        return "a call that cannot be read" if "<tool_call>" in entry["text"] else "prose"
+    return entry["format"]
 
 
 def count_formats(prompts: list[dict]) -> dict[str, int]:

@@ -162,7 +162,12 @@ def evaluate(args) -> tuple[dict, int]:
             "adapters_sha256": target["identity"].get("adapters"),
             "checkpoint": args.checkpoint,
         },
-        "suite": {"name": suite["name"], "sha256": sha256_of(args.suite), "n": len(prompts)},
+        "suite": {
+            "name": suite["name"],
+            "sha256": sha256_of(args.suite),
+            "n": len(prompts),
+            "scored_by": "keywords" if any(p["keywords"] for p in prompts) else "answers",
+        },
         "settings": {
             **{key: vars(args)[key] for key in SETTINGS},
             **TEMPLATE_ARGUMENTS,

@@ -27,7 +27,11 @@ class Function(BaseModel, strict=True, extra="forbid"):
     @field_validator("arguments")
     @classmethod
     def _is_object(cls, arguments: dict | str) -> dict | str:
-        if not isinstance(arguments, dict) and not isinstance(json.loads(arguments), dict):
+        try:
+            value = json.loads(arguments) if isinstance(arguments, str) else arguments
+        except ValueError as error:
+            raise ValueError(f"is not JSON ({error})") from error
+        if not isinstance(value, dict):
             raise ValueError("is not an object")
         return arguments
 
@@ -74,7 +78,9 @@ class Row(BaseModel, strict=True, extra="forbid"):
     def _turns_alternate(cls, messages: list[Message]) -> list[Message]:
         roles = [message.role for message in messages]
         if not TURNS.fullmatch("".join(role[0] for role in roles)):
-            raise ValueError(f"turns must alternate user, assistant and end with it, not {roles}")
+            raise ValueError(
+                f"turns must alternate user and assistant, and end with assistant, not {roles}"
+            )
         return messages
 
 

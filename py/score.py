@@ -164,6 +164,8 @@ def score_answer(
     if prompt.get("answers") is not None:
         named = named_calls(calls, schemas)
         scored["reason"] = reason(named, prompt["answers"], schemas, prompt.get("loose", False))
+        if scored["reason"] == "no call" and "<tool_call>" in text:
+            scored["reason"] = "a call that cannot be read"
         exact = 0.0 if scored["reason"] else 1.0
         scored |= {"score": exact, "strict_score": exact, "exact_score": exact}
     if prompt.get("keywords"):

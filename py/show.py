@@ -38,12 +38,16 @@ def table(rows: list) -> str:
 
 def explain(error: ValidationError) -> str:
     """What pydantic found wrong: "messages[1].content: Input should be ..."."""
-    return some([explain_one(problem) for problem in error.errors()])
+    problems = error.errors()
+    # Of a value that is a list or a word, only what is wrong with the list is of interest.
+    lists = [problem for problem in problems if problem["type"] != "literal_error"] or problems
+    return some([explain_one(problem) for problem in lists])
 
 
 def explain_one(problem: dict) -> str:
     """One of pydantic's findings: its place, and what is wrong there."""
-    where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem["loc"])
+    keys = [key for key in problem["loc"] if "[" not in str(key)]  # the name of a type
+    where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
     text = problem["msg"].removeprefix("Value error, ").replace(" at line 1 column", " at column")
     if problem["type"].endswith(("literal_error", "_type")):
         text += f", not {problem['input']!r:.40}"

@@ -290,7 +290,7 @@ UNUSABLE = [
         "data.rows.train: train.jsonl:3: messages: turns must alternate",
         dialog(USER, SHORT, ("system", "x")),
     ),
-    ("data.rows.train: end with it, not ['user']", dialog(USER)),
+    ("data.rows.train: end with assistant, not ['user']", dialog(USER)),
     ("data.rows.train: messages[1].content: is empty", answer(" ")),
     (
         "data.rows.train: train.jsonl:2: messages[1].content: Input should be a valid string",

@@ -173,7 +173,6 @@ def test_a_very_long_or_deep_value_gives_a_short_reason():
 
 
 def test_bfcls_own_checker_agrees_or_the_difference_has_a_name():
-    pytest.importorskip("bfcl_eval", reason="make .venv/bfcl.installed")
     check = bench_bfcl.load_checker()
     answers = [
         answer

@@ -167,7 +167,7 @@ def test_what_would_ruin_such_a_run_is_said_in_one_line(weather, experiment, say
     ("row", "says"),
     [
         (tool_row(1, call("[1]")), "arguments: is not an object"),
-        (tool_row(1, call("{")), "arguments: Expecting property name"),
+        (tool_row(1, call("{")), "arguments: is not JSON (Expecting property name"),
         (tool_row(1, tools=[{"name": "x"}]), "tools[0]: type: Field required"),
         ({"messages": [{"role": "user", "content": "a"}] * 2}, "turns must alternate"),
         (
@@ -311,4 +311,5 @@ def test_an_argument_that_no_answer_can_have_is_said(weather, experiment):
         lambda s: s["prompts"][0]["answers"][0]["arguments"].update(citty=["Oslo"]),
     )
     found = weather()[2]["suite.answers"]
-    assert (found["level"], found["evidence"]) == ("warn", "a: get_weather has no argument citty")
+    said = "a: get_weather: argument citty is not in the schema"
+    assert (found["level"], found["evidence"]) == ("warn", said)

@@ -73,9 +73,11 @@ def check_tools(rows: list, suite: dict, schemas: dict[str, dict]) -> list[dict]
     level, evidence = "ok", f"{len(asked)} tools, with the fewest calls {some(counts)}"
     if few:
         level = "warn"
-        evidence = f"{some(counts[:few])}; the other {len(asked) - few} have {RARE} or more"
+        evidence = some(counts[:few])
+        if few < len(asked):
+            evidence += f"; the other {len(asked) - few} have {RARE} or more"
     what = "calls of the suite's tools in the training rows"
-    fix = "add rows that call these tools, or mend a name in the suite: else their prompts fail"
+    fix = "add rows that call these tools, or mend a name in the suite: else their prompts may fail"
     return [
         finding("data.tools", level, what, evidence, fix),
         check_named_tools(calls, suite["system"], set(schemas)),

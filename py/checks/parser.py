@@ -188,6 +188,8 @@ def check_instrument(
             expect("wrong_argument", place, text, wanted, None, None, 0.0)
     findings = []
     for case, right in INSTRUMENT.items():
+        if case == "direct" and call_format == "json":
+            continue
         level, evidence = "ok", f"{count:,} known answers {right}"
         if not count:
             level, evidence = "fail", "the validation rows hold no tool call to test with"

@@ -26,7 +26,7 @@ def check_format(settings: dict, rows: list) -> tuple[list[dict], dict]:
     evidence = f"most calls are in the format {found}, CALL_FORMAT={wanted}"
     fix = f"set CALL_FORMAT={found} (or auto), else right answers score as wrong ones"
     found_format = finding("data.call_format", level, what, evidence, fix)
-    return [found_format], {"call_format": wanted if wanted != "auto" else found}
+    return [found_format], {"call_format": found}
 
 
 def misfit(arguments: dict, schema: dict) -> str:
@@ -74,15 +74,31 @@ def check_schemas(rows: list, schemas: dict[str, dict]) -> list[dict]:
     return [finding("data.schemas", level, "calls by name against their schemas", text, fix)]
 
 
+def first_right(values):
+    """One right value of an argument, out of the lists of values that count."""
+    if isinstance(values, dict):
+        return {key: first_right(choices) for key, choices in values.items()}
+    if isinstance(values, list):
+        return next((plain(value) for value in values if value != ""), "")
+    return values
+
+
+def plain(value):
+    """A value that counts, with one value for each key of an object in it."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return first_right(value) if isinstance(value, dict) else value
+
+
 def check_answers(suite: dict, schemas: dict[str, dict]) -> list[dict]:
-    """Has each tool the arguments that the suite's answers want? A typo scores 0 for ever."""
+    """Fit the right calls of the suite the schemas? A typo there would score 0 for ever."""
     wrong = []
     for prompt in suite["prompts"]:
         known = schemas | schemas_of(prompt["tools"])
         for answer in prompt["answers"] if isinstance(prompt["answers"], list) else ():
-            arguments = known.get(answer["name"], {}).get("properties") or answer["arguments"]
-            extra = sorted(answer["arguments"].keys() - arguments.keys())
-            wrong += [f"{prompt['id']}: {answer['name']} has no argument {name}" for name in extra]
+            name, right = answer["name"], first_right(answer["arguments"])
+            problem = misfit(right, known[name]) if name in known else "it is in no schema"
+            wrong += [f"{prompt['id']}: {name}: {problem}"] if problem else []
     level, evidence = ("warn", some(wrong)) if wrong else ("ok", f"{len(suite['prompts'])} prompts")
-    fix = "no answer can be right there: mend the prompt's answers, or the schema"
+    fix = "no model can be right there: mend the prompt's answers, or the schema"
     return [finding("suite.answers", level, "the suite's answers against schemas", evidence, fix)]

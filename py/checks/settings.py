@@ -127,7 +127,10 @@ def check_categories(suite: dict, targets: dict) -> list[dict]:
     targets = "each with a target" if registered else "a target for the whole only"
     evidence = some(problems) or f"{len(asked)} categories, {targets}"
     what = "categories of SUITE and of TARGETS"
-    fix = "the verdict is incomplete if a target has no prompt: give both the same categories"
+    fix = (
+        "a category of TARGETS without a prompt leaves the verdict incomplete, a prompt's category"
+        " without a target is not judged: give both the same ones"
+    )
     return [finding("suite.categories", "warn" if problems else "ok", what, evidence, fix)]
 
 
