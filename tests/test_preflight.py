@@ -205,6 +205,16 @@ def test_the_table_shows_what_is_not_ok_and_fits_a_terminal(experiment):
     assert "left out" in lines[-1]
 
 
+def test_programs_may_have_arguments_that_the_signatures_in_tools_lack(experiment, check):
+    tools = [{"name": tool, "signature": f"{tool}(file: str)"} for tool in TOOLS]
+    (experiment / "tools.json").write_text(json.dumps({"tools": tools}))
+    answers = [gold(n).replace('.py")', '.py", 3, staged=True)') for n in range(24)]
+    rows = [row(n, answer) for n, answer in enumerate(answers)]
+    train(experiment, rows[:20])
+    write_rows(experiment / "data/valid.jsonl", rows[20:])
+    assert check()[0] == 0
+
+
 def test_strange_calls_in_training_are_a_warning(experiment, check):
     answers = [
         gold(0).replace("execute_code", "exec_code"),

@@ -172,6 +172,8 @@ def check_instrument(
             continue
         count += 1
         own = schemas | schemas_of(row.get("tools", []))  # another row's may have the same name
+        if call_format == "program":  # TOOLS may have other signatures than the rows' programs
+            own = dict.fromkeys(own, {})
         calls = named_calls(calls_in_text(text), own)
         answers = answers_of(calls)
         wanted = [name for name in dict.fromkeys(tools_called(text)) if name in known]
