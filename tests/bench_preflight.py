@@ -22,7 +22,7 @@ DATA = ROOT / os.environ.get("DATA", "data/demo")
 
 def write_experiment(folder: Path, count: int) -> Path:
     """An env file, beside `count` training rows."""
-    rows = [messages for _, messages in read_rows(DATA / "train.jsonl")]
+    rows = [row["messages"] for _, row in read_rows(DATA / "train.jsonl")]
     with (folder / "data/train.jsonl").open("w", encoding="utf-8") as out:
         for number, messages in enumerate(itertools.islice(itertools.cycle(rows), count)):
             messages = [dict(message) for message in messages]
