@@ -163,11 +163,11 @@ def score_answer(
     scored, found = {}, []
     if prompt.get("answers") is not None:
         named = named_calls(calls, schemas)
-        scored["reason"] = reason(named, prompt["answers"], schemas, prompt.get("loose", False))
-        if scored["reason"] == "no call" and "<tool_call>" in text:
-            scored["reason"] = "a call that cannot be read"
-        exact = 0.0 if scored["reason"] else 1.0
-        scored |= {"score": exact, "strict_score": exact, "exact_score": exact}
+        wrong = reason(named, prompt["answers"], schemas, prompt.get("loose", False))
+        if wrong == "no call" and "<tool_call>" in text:
+            wrong = "a call that cannot be read"
+        scored = dict.fromkeys(("score", "strict_score", "exact_score"), 0.0 if wrong else 1.0)
+        scored["reason"] = wrong
     if prompt.get("keywords"):
         scored |= by_keywords(prompt, text, calls, call_format)
         found = scored.pop("keywords_found")

@@ -105,7 +105,8 @@ def test_eval_json_follows_the_contract(built):
     result = json.loads((build / "eval.json").read_text())
     assert " ".join(result) == (
         "schema experiment model suite settings server prompts categories overall strict_overall"
-        " ci95 verdict certainty smallest_difference invented_calls calls formats tools seconds"
+        " exact_overall ci95 verdict certainty smallest_difference invented_calls calls formats"
+        " tools seconds"
     )
     assert result["calls"]["n"] == len(result["calls"]["rows"]) == 8
     suite = build.parent / "suite.json"
@@ -116,7 +117,7 @@ def test_eval_json_follows_the_contract(built):
     assert [p["id"] for p in result["prompts"]] == ["text-01", "text-02", "text-03", "multi-01"]
     for prompt in result["prompts"]:
         assert " ".join(prompt) == (
-            "id category prompt wanted score strict_score format tools_called"
+            "id category prompt wanted score strict_score exact_score reason format tools_called"
             " invented keywords_found finish_reason prompt_tokens completion_tokens"
             " seconds attempts text instead"
         )
