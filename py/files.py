@@ -22,12 +22,17 @@ def check_text(text: str) -> str:
 Text = Annotated[str, AfterValidator(check_text)]
 
 
-def check(value, schema: type[BaseModel], source: Path | str) -> dict:
-    """`value`, which came from `source`. Raises ValueError when it does not fit `schema`."""
+def parse(value, schema: type[BaseModel], source: Path | str) -> BaseModel:
+    """`value`, which came from `source`, as a `schema`. Raises ValueError if it does not fit."""
     try:
-        schema.model_validate(value)
+        return schema.model_validate(value)
     except ValidationError as error:
         raise ValueError(f"{source}: {explain(error)}") from error
+
+
+def check(value, schema: type[BaseModel], source: Path | str) -> dict:
+    """`value` as it is. Raises ValueError as parse() does."""
+    parse(value, schema, source)
     return value
 
 

@@ -126,13 +126,11 @@ def strict_score(prompt: dict, called: list[str], direct: list[str], executed: b
     return max(rate(prompt, in_code, executed), rate(prompt, alone, False))
 
 
-def by_keywords(prompt: dict, text: str, calls: list[dict], call_format: str) -> dict:
-    """The scores of a prompt with keywords, and the keywords that were found."""
-    codes = code_of(calls)
-    direct = [call["name"] for call in calls if call["name"] != EXECUTE_CODE]
-    called = [name for code in codes for name in called_names(code)]
-    if call_format == "json":
-        codes, called = [json.dumps(call, ensure_ascii=False) for call in calls], direct
+def by_keywords(prompt: dict, text: str, codes: list, called: list, direct: list) -> dict:
+    """The scores of a prompt with keywords, and the keywords that were found.
+
+    `codes` are the programs of the answer, `called` and `direct` as in strict_score().
+    """
     searched = "\n".join(codes) if codes else text
     found = [keyword for keyword in prompt["keywords"] if keyword in searched]
     return {
@@ -158,6 +156,7 @@ def score_answer(
     schemas = (schemas or {}) | schemas_of(prompt.get("tools", []))
     codes = code_of(calls)
     direct = [call["name"] for call in calls if call["name"] != EXECUTE_CODE]
+    called = [name for code in codes for name in called_names(code)]
     made_up = [name for code in codes for name in invented(code, schemas)]
     made_up += [name for name in direct if name not in schemas]
     scored, found = {}, []
@@ -169,11 +168,14 @@ def score_answer(
         scored = dict.fromkeys(("score", "strict_score", "exact_score"), 0.0 if wrong else 1.0)
         scored["reason"] = wrong
     if prompt.get("keywords"):
-        scored |= by_keywords(prompt, text, calls, call_format)
+        programs = codes, called
+        if call_format == "json":  # there a call by name is what a program is elsewhere
+            programs = [json.dumps(call, ensure_ascii=False) for call in calls], direct
+        scored |= by_keywords(prompt, text, *programs, direct)
         found = scored.pop("keywords_found")
     return scored | {
         "format": format_of(calls),
-        "tools_called": [name for code in codes for name in called_names(code)] + direct,
+        "tools_called": called + direct,
         "invented": list(dict.fromkeys(made_up)),
         "keywords_found": found,
     }

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from files import Text, check, read_json
+from files import Text, check, parse, read_json
 from tools import Schemas
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -128,7 +128,7 @@ class SpecialTokens(BaseModel, strict=True):
 
 
 def read_suite(path: Path) -> dict:
-    return Suite.model_validate(check(read_json(path), Suite, path)).model_dump()
+    return parse(read_json(path), Suite, path).model_dump()
 
 
 def read_targets(path: Path, categories=()) -> dict:
