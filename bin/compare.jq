@@ -16,27 +16,13 @@ def pad(width): . + "                    " | .[0:width];
   .[1:][],
   "\nVerdict: **\($b.verdict)**. Overall \($b.overall | percent), 95% interval \($b.ci95[0] | percent)"
   + " to \($b.ci95[1] | percent).",
-  (if $b.suite.scored_by == "answers" then "Right are calls with the right names and arguments."
-   elif $b.exact_overall == null then "Counting only real calls, whatever their arguments: \($b.strict_overall | percent)."
-   else "Counting only real calls: \($b.strict_overall | percent); with the right arguments, too: \($b.exact_overall | percent)." end),
-  (if $compared.float32 then "Answered on a CPU by a float32 copy: the same weights." else empty end),
   (if $b.errors then "**\($b.errors) prompts have no answer** and count nowhere." else empty end),
-  (if $b.server.kind == "openai" then "Answered by \($b.model.served_id) at \($b.model.path)." else empty end),
-  (if $base.errors then "**The baseline lacks \($base.errors) answers.**" else empty end),
-  (if $compared.unpaired == "" then empty
-   else "**Not compared prompt by prompt**: \($compared.unpaired)." end),
-  (if $compared.n == 0 then empty
-   else "Difference to \($base.experiment), prompt by prompt: \($compared.difference | points) points,"
-     + "\n95% interval \($compared.ci95[0] | points) to \($compared.ci95[1] | points) (\($compared.n) prompts)." end),
+  $compared.notes[],
   ($compared.calls | if . == {} then empty else
      "\(.build.n) validation rows: right format \(.build.format | percent), tools \(.build.tools | percent),"
      + "\narguments \(.build.arguments | percent), 95% interval \(.build.ci95[0] | percent) to \(.build.ci95[1] | percent).",
      (if .n == 0 then empty else
       "Difference on these rows: \(.difference | points) points, 95% interval \(.ci95[0] | points) to \(.ci95[1] | points) (\(.n) rows)." end) end),
-  (if $compared.resolution == "" then empty else $compared.resolution end),
-  (if $compared.conditions == "" then empty else $compared.conditions end),
-  (if $compared.equal_texts == "" then empty else "**\($compared.equal_texts)**" end),
-  (if $compared.new == [] then empty else "Only in this build: \($compared.new | join(", "))." end),
   (if $compared.for == [] then empty else "\nFor it:\n", ($compared.for[] | "- " + .) end),
   (if $compared.against == [] then empty else "\nAgainst it:\n", ($compared.against[] | "- " + .) end),
   (if $compared.for + $compared.against == [] then empty else "" end),

@@ -11,9 +11,10 @@ import argparse
 import json
 from pathlib import Path
 
-from conclusions import conclude
+from conclusions import conclude, notes
 from program import run
 from settings import load_settings, number
+from show import in_columns
 from stats import PASS_SCORE, interval, judge, mean
 from suite import read_baseline, read_result, read_targets
 
@@ -170,8 +171,8 @@ def describe_equal_texts(baseline: dict, result: dict) -> str:
     if not nearly_all or None in ids or ids[0] == ids[1]:
         return ""
     return (
-        f"{equal} of {n} answers are the same, word for word, though the {differ}:"
-        "\ndid one model answer both?"
+        f"Warning: {equal} of {n} answers are the same, word for word, though the {differ}:"
+        " did one model answer both?"
     )
 
 
@@ -179,13 +180,15 @@ def compare(baseline: dict, result: dict, targets: dict, margin: float) -> dict:
     """What compare.jq and the report show of the two. `margin` is MARGIN."""
     compared = difference(baseline, result) | {"calls": compare_calls(baseline, result)}
     rows = category_rows(result, baseline, targets)
+    said = notes(result, baseline, compared)
+    said += [describe_differences(baseline, result), describe_equal_texts(baseline, result)]
+    if compared["new"]:
+        said.append(f"Only in this build: {', '.join(compared['new'])}.")
     return {
         "rows": rows,
         **compared,
         **conclude(result, baseline, compared, rows, targets["overall"], margin),
-        "conditions": describe_differences(baseline, result),
-        "equal_texts": describe_equal_texts(baseline, result),
-        "float32": bool(result["model"].get("float32")),
+        "notes": [in_columns("", text) for text in said if text],
     }
 
 

@@ -5,7 +5,7 @@ speaks for the build and against it.
 """
 
 from counts import CUT_OFF
-from stats import FLIPPED, percent, prompts_needed, smallest_difference
+from stats import FLIPPED, certainty, percent, points, prompts_needed, smallest_difference
 
 MISSED = 0.05  # of the score: what real calls alone take off it is worth a sentence
 
@@ -13,7 +13,7 @@ MISSED = 0.05  # of the score: what real calls alone take off it is worth a sent
 def conclude_target(result: dict, target: float) -> tuple[bool, str]:
     """(does it speak for the build, what the interval of the score says about the target)."""
     wanted, met = f"Target {percent(target)}", (result["overall"] or 0) >= target
-    if result["certainty"] == "clear":
+    if certainty(result["ci95"], target) == "clear":
         return met, f"{wanted}: clear, all of the interval is {'above' if met else 'below'} it."
     scores = [p["score"] for p in result["prompts"] if p["score"] is not None]
     needed = prompts_needed(scores, target) if scores else None
@@ -65,10 +65,8 @@ def conclude(
     rows: list[dict],
     target: float | None,
     margin: float,
-) -> dict:
-    """{for, against, resolution}: sentences for the build and against it, and what n can show."""
-    if "certainty" not in result:  # an older eval.json
-        return {"for": [], "against": [], "resolution": ""}
+) -> dict[str, list[str]]:
+    """{for, against}: sentences for the build and against it."""
     found = [] if target is None else [conclude_target(result, target)]
     if any(row["target"] is not None for row in rows[:-1]):
         found.append(conclude_categories(rows))
@@ -80,12 +78,39 @@ def conclude(
     if cut := baseline.get("formats", {}).get(CUT_OFF):
         text = f"{cut} answers of {baseline['experiment']} were cut off at the token limit."
         found.append((False, text))
-    flipped, n = compared["flipped"], compared["n"] or len(result["prompts"])
-    share = percent(flipped) if flipped else f"if {percent(FLIPPED)}"
-    least = 100 * smallest_difference(n, flipped or FLIPPED)
     return {
         "for": [text for favours, text in found if favours],
         "against": [text for favours, text in found if not favours],
-        "resolution": f"With {n} prompts a difference of {least:.3g} points or more is found"
-        f"\nreliably ({share} pass in one and fail in the other).",
     }
+
+
+def notes(result: dict, baseline: dict, compared: dict) -> list[str]:
+    """What a reader of the table must know."""
+    name, model, strict = baseline["experiment"], result["model"], result["strict_overall"]
+    found = [f"Counting only real calls, whatever their arguments: {percent(strict)}."]
+    if result["suite"].get("scored_by") == "answers":
+        found = ["An answer scores 1 if its calls have the right names and arguments, else 0."]
+    elif "exact_overall" in result:
+        found[0] += f" With the right arguments, too: {percent(result['exact_overall'])}."
+    if model.get("float32"):
+        found.append("Answered on a CPU by a float32 copy: the same weights.")
+    if result["server"]["kind"] == "openai":
+        server = f"{model['served_id']} at {model['path']}, a server that was running already"
+        found.append(f"Answered by {server}: nothing was checked, trained or quantized for it.")
+    if missing := baseline.get("errors"):
+        found.append(f"Warning: the baseline lacks {missing} answers.")
+    if compared["unpaired"]:
+        found.append(f"Not compared prompt by prompt with {name}: {compared['unpaired']}.")
+    if compared["n"]:
+        low, high = map(points, compared["ci95"])
+        gain = f"{points(compared['difference'])} points, 95% interval {low} to {high}"
+        found.append(f"Difference to {name}, prompt by prompt: {gain} ({compared['n']} prompts).")
+    return [*found, resolution(compared["n"] or len(result["prompts"]), compared["flipped"])]
+
+
+def resolution(n: int, flipped: float | None) -> str:
+    """Which difference n prompts can show; `flipped` is None or 0 if it is not known."""
+    least = 100 * smallest_difference(n, flipped or FLIPPED)
+    share = percent(flipped) if flipped else f"if {percent(FLIPPED)}"
+    found = f"With {n} prompts a difference of {least:.3g} points or more is found reliably"
+    return f"{found} ({share} pass in one and fail in the other)."

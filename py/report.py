@@ -63,15 +63,14 @@ def why_by_keywords(entry: dict, asked: dict | None, call_format: str) -> str:
     by_name, found = call_format == "json", entry["keywords_found"]
     executed = entry["format"] == ("direct" if by_name else "execute_code")
     head = "A call is made" if by_name else "execute_code is called"
-    wanted = asked["expected_tool"] if asked else "the tool asked for"
     if asked and asked["multi"]:
         tools = f"{len(found)} of {len(asked['keywords'])} tools"
-        without = f"{tools}, no {'call' if by_name else 'execute_code'}."
-        said = f"{head} with {tools}." if executed else without
-    elif executed:
-        said = f"{head} {f'with {found[0]}' if found else f'without {wanted}'}."
+        said = f"{head} with {tools}." if executed else f"{tools} are named, but not called."
+    elif found:
+        said = f"{head} with {found[0]}." if executed else f"{found[0]} is named, but not called."
     else:
-        said = f"{found[0]} is named, but not called." if found else f"{wanted} is not named."
+        tool = asked["expected_tool"] if asked else "the tool asked for"
+        said = f"{head} without {tool}." if executed else f"{tool} is not named."
     if entry["strict_score"] < entry["score"]:
         said += f" Counting only real calls: {entry['strict_score']:g}."
     return said

@@ -279,7 +279,7 @@ def test_the_baseline_answers_are_beside_ours(page):
     before["prompts"] = [prompt(id="p2", score=0.5, text="what the old one said")]
     made = page(**{"baseline.json": before})
     assert "the old one scored 0.5 and said" in made and "what the old one said" in made
-    assert "Prompt by prompt, -40 points" in made
+    assert "Difference to the old one, prompt by prompt: -40 points" in made
     made = page(**{"baseline.json": before | {"suite": {"sha256": "other"}}})
     assert "what the old one said" not in made and "Not compared prompt by prompt" in made
 

@@ -22,6 +22,7 @@ from tools import schemas_of
 NAME = re.compile(r"[A-Za-z_][\w.-]*")
 PLAIN = ("json_tools", "qwen3_coder")  # tried before others, which fall back on their formats
 NO_TOOL = "some_other_function"
+NO_TOOL_CALLED = "a call of no tool in TOOLS"
 # Known answers, made of the calls in the validation rows -> what the scorer must do with them
 INSTRUMENT = {
     "gold": "score 1.0 in all scales",
@@ -120,83 +121,76 @@ def acceptable(value):
     return [acceptable(item) for item in value] if isinstance(value, list) else value
 
 
-def answers_of(calls: list[dict]) -> list[dict]:
-    """The `answers` of a prompt for which these calls are the right ones."""
-    return [
-        {
-            "name": call["name"],
-            "arguments": {k: [acceptable(v)] for k, v in call["arguments"].items()},
-        }
-        for call in calls
-    ]
+def known_answers(text: str, schemas: dict[str, dict], call_format: str):
+    """Yield (case of INSTRUMENT, answer, prompt, scores): what a row's answer `text` can test.
+
+    The scores are score, strict_score and exact_score; None stands for any.
+    """
+    calls = named_calls(calls_in_text(text), schemas)
+    answers = [{"name": c["name"], "arguments": acceptable(c["arguments"])} for c in calls]
+    known = schemas.keys() - {EXECUTE_CODE}
+    tools = [name for name in dict.fromkeys(tools_called(text)) if name in known]
+    prompt = {"keywords": tools, "multi": len(tools) > 1, "answers": answers}
+    yield (
+        "gold",
+        text,
+        prompt if tools else prompt | {"keywords": [NO_TOOL_CALLED]},
+        (1.0, 1.0, 1.0),
+    )
+    for tool in tools[:1]:
+        one = prompt | {"keywords": [tool], "multi": False}
+        yield "prose", f"I would call {tool}() for that.", one, (None, 0.0, 0.0)
+        if call_format == "program":
+            yield "direct", text.replace(EXECUTE_CODE, tool), one, (0.5, 0.5, 0.0)
+        end = "(?!>)" if call_format == "program" else ""  # not the tag of a parameter
+        other = re.sub(rf"\b{re.escape(tool)}\b{end}", NO_TOOL, text)
+        yield "wrong_tool", other, one, (0.1, 0.1, 0.0)
+    others = [a | {"arguments": dict.fromkeys(a["arguments"], ["?!"])} for a in answers]
+    if others != answers:
+        yield "wrong_argument", text, prompt | {"answers": others}, (None, None, 0.0)
 
 
-def with_other_argument(answers: list[dict]) -> list[dict]:
-    """The same answers, the first argument of which has another value."""
-    for n, answer in enumerate(answers):
-        for key in list(answer["arguments"])[:1]:
-            other = {"name": answer["name"], "arguments": answer["arguments"] | {key: ["?!"]}}
-            return [*answers[:n], other, *answers[n + 1 :]]
-    return []
+def wrong_scores(answer: dict, prompt: dict, scores: tuple, *how) -> str:
+    """What scores an answer gets, if they are not these; else ""."""
+    got = score_answer(prompt, answer["text"], answer["calls"], *how)
+    found = [got[key] for key in ("score", "strict_score", "exact_score")]
+    pairs = zip(scores, found, strict=True)
+    if all(score is None or abs(score - value) < 1e-9 for score, value in pairs):
+        return ""
+    shown = f"{found[0]:.2f}, strict {found[1]:.2f}, exact {found[2]:.0f}"
+    reason = f" ({got['reason']})" if got["reason"] else ""
+    return f"{shown} for {', '.join(prompt['keywords'])}{reason}"
 
 
 def check_instrument(
     tokenizer, parser: str, rows: list, schemas: dict[str, dict], call_format: str
 ) -> list[dict]:
     """Does the scorer give known answers the scores they deserve, through the server's parser?"""
-    machine, known = make_machine(tokenizer, parser), schemas.keys() - {EXECUTE_CODE}
-    wrong, count = {case: [] for case in INSTRUMENT}, 0
-
-    def expect(case: str, place: str, text: str, wanted: list[str], *scores: float | None):
-        """Note under `case` when the answer's scores are not these; None stands for any.
-
-        The third score is the exact one, by `answers`.
-        """
-        try:
-            answer = read_answer(served_response(tokenizer, machine, parser, text), tokenizer)
-        except ServerError as error:
-            wrong[case].append(f"{place}: {error}")
-            return
-        prompt = {"multi": len(wanted) > 1, "keywords": wanted, "answers": answers}
-        got = score_answer(prompt, answer["text"], answer["calls"], own, call_format)
-        found = [got[key] for key in ("score", "strict_score", "exact_score")]
-        pairs = zip(scores, found, strict=True)
-        if any(score is not None and abs(score - value) > 1e-9 for score, value in pairs):
-            shown = f"{found[0]:.2f}, strict {found[1]:.2f}, exact {found[2]:.0f}"
-            reason = f" ({got['reason']})" if got["reason"] else ""
-            wrong[case].append(f"{place}: {shown} for {', '.join(wanted)}{reason}")
-
-    texts = [(row, *found) for place, row in rows for found in assistant_texts([(place, row)])]
-    for row, place, text in texts:
-        if not count_calls(text, tags(parser)):
-            continue
-        count += 1
+    machine, count = make_machine(tokenizer, parser), 0
+    wrong = {case: [] for case in INSTRUMENT if (case, call_format) != ("direct", "json")}
+    for place, row in rows:
         own = schemas | schemas_of(row.get("tools", []))  # another row's may have the same name
         if call_format == "program":  # TOOLS may have other signatures than the rows' programs
             own = dict.fromkeys(own, {})
-        calls = named_calls(calls_in_text(text), own)
-        answers = answers_of(calls)
-        wanted = [name for name in dict.fromkeys(tools_called(text)) if name in known]
-        expect("gold", place, text, wanted or ["a call of no tool in TOOLS"], 1.0, 1.0, 1.0)
-        for tool in wanted[:1]:
-            expect("prose", place, f"I would call {tool}() for that.", [tool], None, 0.0, 0.0)
-            if call_format == "program":
-                direct = text.replace(EXECUTE_CODE, tool)
-                expect("direct", place, direct, [tool], 0.5, 0.5, 0.0)
-            end = "(?!>)" if call_format == "program" else ""  # not the tag of a parameter
-            other = re.sub(rf"\b{re.escape(tool)}\b{end}", NO_TOOL, text)
-            expect("wrong_tool", place, other, [tool], 0.1, 0.1, 0.0)
-        if answers := with_other_argument(answers):
-            expect("wrong_argument", place, text, wanted, None, None, 0.0)
+        texts = [text for _, text in assistant_texts([(place, row)])]
+        texts = [text for text in texts if count_calls(text, tags(parser))]
+        count += len(texts)
+        for known in (known for text in texts for known in known_answers(text, own, call_format)):
+            case, text, prompt, scores = known
+            try:
+                answer = read_answer(served_response(tokenizer, machine, parser, text), tokenizer)
+                problem = wrong_scores(answer, prompt, scores, own, call_format)
+            except ServerError as error:
+                problem = str(error)
+            if problem:
+                wrong[case].append(f"{place}: {problem}")
     findings = []
-    for case, right in INSTRUMENT.items():
-        if case == "direct" and call_format == "json":
-            continue
-        level, evidence = "ok", f"{count:,} known answers {right}"
+    for case, places in wrong.items():
+        level, evidence = "ok", f"{count:,} known answers {INSTRUMENT[case]}"
         if not count:
             level, evidence = "fail", "the validation rows hold no tool call to test with"
-        if wrong[case]:
-            level, evidence = "fail", some(wrong[case], 2)
+        if places:
+            level, evidence = "fail", some(places, 2)
         what = "known answers through the server's parser and the scorer"
         fix = "a live answer would be scored wrongly too: mend the row, or the scorer"
         findings.append(finding(f"instrument.{case}", level, what, evidence, fix))

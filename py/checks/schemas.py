@@ -74,20 +74,12 @@ def check_schemas(rows: list, schemas: dict[str, dict]) -> list[dict]:
     return [finding("data.schemas", level, "calls by name against their schemas", text, fix)]
 
 
-def first_right(values):
-    """One right value of an argument, out of the lists of values that count."""
-    if isinstance(values, dict):
-        return {key: first_right(choices) for key, choices in values.items()}
-    if isinstance(values, list):
-        return next((plain(value) for value in values if value != ""), "")
-    return values
-
-
-def plain(value):
-    """A value that counts, with one value for each key of an object in it."""
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return first_right(value) if isinstance(value, dict) else value
+def one_right(value):
+    """A value that is right. Each argument, and each key of an object, has a list of them."""
+    if isinstance(value, dict):
+        lists = {key: of if isinstance(of, list) else [of] for key, of in value.items()}
+        return {key: one_right(next((v for v in of if v != ""), "")) for key, of in lists.items()}
+    return [one_right(item) for item in value] if isinstance(value, list) else value
 
 
 def check_answers(suite: dict, schemas: dict[str, dict]) -> list[dict]:
@@ -96,7 +88,7 @@ def check_answers(suite: dict, schemas: dict[str, dict]) -> list[dict]:
     for prompt in suite["prompts"]:
         known = schemas | schemas_of(prompt["tools"])
         for answer in prompt["answers"] if isinstance(prompt["answers"], list) else ():
-            name, right = answer["name"], first_right(answer["arguments"])
+            name, right = answer["name"], one_right(answer["arguments"])
             problem = misfit(right, known[name]) if name in known else "it is in no schema"
             wrong += [f"{prompt['id']}: {name}: {problem}"] if problem else []
     level, evidence = ("warn", some(wrong)) if wrong else ("ok", f"{len(suite['prompts'])} prompts")
