@@ -228,7 +228,7 @@ $(BUILD)/manifest.json: $(BUILD)/compare.md
 	@bin/done.sh $@
 
 $(BUILD)/report.html: $(BUILD)/manifest.json $(wildcard py/report.*)
-	bin/python py/report.py --build $(BUILD) --suite $(SUITE) --baseline $(AGAINST) --targets $(TARGETS) \
+	bin/python py/report.py --build $(BUILD) --baseline $(AGAINST) --targets $(TARGETS) \
 		$(addprefix --ladder ,$(LADDER)) --out $@.tmp
 	@bin/done.sh $@
 	@$(if $(filter compare,$(MAKECMDGOALS)),,cat $(BUILD)/compare.md)

@@ -79,7 +79,7 @@ $(JUDGED)/eval.json: $(QUESTIONS) FORCE | $(BUILD)/.phase40-build $(if $(ASK_ROW
 		--server-log $(@D)/logs/server.log --out $@.tmp
 	@bin/done.sh $@
 $(JUDGED)/report.html: $(JUDGED)/eval.json
-	bin/python py/report.py --build $(@D) --suite $(SUITE) --targets $(TARGETS) \
+	bin/python py/report.py --build $(@D) --targets $(TARGETS) \
 		$(addprefix --baseline ,$(filter-out $(if $(BFCL),data/baseline.json),$(wildcard $(AGAINST)))) --out $@.tmp
 	@bin/done.sh $@
 

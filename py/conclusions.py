@@ -54,7 +54,7 @@ def conclude_calls(result: dict) -> list[tuple[bool, str]]:
     if exact is not None and (result["strict_overall"] or 0) - exact >= MISSED:
         found.append((False, f"Only {percent(exact)} with the right arguments, too."))
     if invented := result.get("invented_calls"):
-        found.append((False, f"Calls of functions that do not exist: {invented}."))
+        found.append((False, f"Calls of functions that are made up: {invented}."))
     return found
 
 

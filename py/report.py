@@ -1,8 +1,5 @@
 """Make report.html: one page with the results of a build folder.
 
-    python report.py --build build --suite SUITE --baseline BASELINE --targets TARGETS \
-        --ladder build/ladder.json --out report.html
-
 The page opens from disk and fetches nothing. A model's answers are escaped text and are never run.
 A section whose file is missing is left out or says so.
 """
@@ -17,11 +14,11 @@ import jinja2
 from checkpoints import read_metrics
 from compare import compare, pair
 from curves import draw_curves
-from files import read_json, sha256_of, write_text
+from files import read_json, write_text
 from program import run
 from settings import load_settings, number
 from stats import FEW, PASS_SCORE, percent, points
-from suite import read_baseline, read_result, read_suite, read_targets, wanted_tools
+from suite import read_baseline, read_result, read_targets
 
 HERE = Path(__file__).resolve().parent
 # key of adapter_config.json -> what the page calls it
@@ -58,31 +55,31 @@ def verdict_sentence(result: dict, rows: list[dict]) -> str:
     return said + "."
 
 
-def why_by_keywords(entry: dict, asked: dict | None, call_format: str) -> str:
+def why_by_keywords(entry: dict, call_format: str) -> str:
     """Why an answer has its score by the registered rule, and its strict score."""
     by_name, found = call_format == "json", entry["keywords_found"]
     executed = entry["format"] == ("direct" if by_name else "execute_code")
     head = "A call is made" if by_name else "execute_code is called"
-    if asked and asked["multi"]:
-        tools = f"{len(found)} of {len(asked['keywords'])} tools"
+    wanted = entry.get("wanted") or ["the tool asked for"]
+    if len(wanted) > 1:
+        tools = f"{len(found)} of {len(wanted)} tools"
         said = f"{head} with {tools}." if executed else f"{tools} are named, but not called."
     elif found:
         said = f"{head} with {found[0]}." if executed else f"{found[0]} is named, but not called."
     else:
-        tool = asked["expected_tool"] if asked else "the tool asked for"
-        said = f"{head} without {tool}." if executed else f"{tool} is not named."
+        said = f"{head} without {wanted[0]}." if executed else f"{wanted[0]} is not named."
     if entry["strict_score"] < entry["score"]:
         said += f" Counting only real calls: {entry['strict_score']:g}."
     return said
 
 
-def why(entry: dict, asked: dict | None, call_format: str) -> str:
-    """Why an answer has its scores. `asked` is its prompt in the suite, if that is known."""
+def why(entry: dict, call_format: str) -> str:
+    """Why an answer has its scores."""
     if entry["score"] is None:
         return f"No answer: {entry.get('error') or 'the server gave none'}"
     parts = []
-    if "exact_score" not in entry or (asked and asked["keywords"]):
-        parts.append(why_by_keywords(entry, asked, call_format))
+    if entry["keywords_found"] is not None:
+        parts.append(why_by_keywords(entry, call_format))
     if "exact_score" in entry:
         parts.append(f"Not exact: {entry['reason']}." if entry["reason"] else "Exactly right.")
     said = " ".join(parts)
@@ -95,19 +92,16 @@ def why(entry: dict, asked: dict | None, call_format: str) -> str:
     return said
 
 
-def answers(result: dict, suite: dict | None, baseline: dict) -> list[dict]:
-    """The prompts, failing ones first, each with its question and the baseline's answer."""
-    asked = {prompt["id"]: prompt for prompt in suite["prompts"]} if suite else {}
+def answers(result: dict, baseline: dict) -> list[dict]:
+    """The prompts, failing ones first, each with the baseline's answer."""
     before = {ours["id"]: theirs for theirs, ours in pair(baseline, result)[0]}
+    call_format = result["settings"].get("call_format", "program")
     found = []
     for entry in result["prompts"]:
-        prompt = asked.get(entry["id"])
         extra = {
-            "asked": wanted_tools(prompt) if prompt else None,
-            "question": prompt["prompt"] if prompt else entry.get("prompt"),
             "before": before.get(entry["id"]),
             "passed": (entry["score"] or 0) >= PASS_SCORE,
-            "why": why(entry, prompt, result["settings"].get("call_format", "program")),
+            "why": why(entry, call_format),
         }
         found.append(entry | extra)
     return sorted(found, key=lambda entry: entry["passed"])
@@ -137,8 +131,6 @@ def gather(args: argparse.Namespace) -> dict:
     """The variables of the template."""
     build = args.build
     result, baseline = read_result(build / "eval.json"), read_baseline(args.baseline)
-    unchanged = args.suite.is_file() and sha256_of(args.suite) == result["suite"]["sha256"]
-    suite = read_suite(args.suite) if unchanged else None
     ours = (build / "adapters").is_dir() and result["server"]["kind"] != "openai"
     margin = number(load_settings(), "MARGIN", float)
     compared = compare(baseline, result, read_targets(args.targets, result["categories"]), margin)
@@ -147,8 +139,7 @@ def gather(args: argparse.Namespace) -> dict:
         "baseline": baseline,
         "compared": compared,
         "sentence": verdict_sentence(result, compared["rows"]),
-        "suite": suite,
-        "answers": answers(result, suite, baseline),
+        "answers": answers(result, baseline),
         "trained": trained(build / "adapters") if ours else None,
         "few": FEW,
         "ladder": read_if_there(args.ladder),
@@ -181,7 +172,7 @@ def render(facts: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("build", "suite", "targets", "out"):
+    for name in ("build", "targets", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--baseline", type=Path, help="eval.json, or a file with totals")
     parser.add_argument("--ladder", type=Path, help="none where another server was asked")

@@ -197,5 +197,5 @@ def test_both_sides_of_the_case_are_told_and_the_validation_rows_are_paired(comp
     ]
     assert against.splitlines()[2:4] == [
         "- Only 50% with real calls.",
-        "- Calls of functions that do not exist: 2.",
+        "- Calls of functions that are made up: 2.",
     ]
