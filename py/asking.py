@@ -4,7 +4,6 @@ A question is {id, messages, tools, max_tokens}. Its answer is kept beside all t
 the weights, the messages and the settings. What is kept is not asked again.
 """
 
-import json
 import time
 from multiprocessing.pool import ThreadPool
 
@@ -17,54 +16,55 @@ from client import RequestError, ask, check_prompt_tokens, choose_model, read_an
 from server import Server
 
 
+def request_of(question: dict, args) -> dict:
+    """What a server is asked with a question, whichever model answers."""
+    request = {
+        "messages": question["messages"],
+        "max_tokens": min(question["max_tokens"], args.max_tokens or question["max_tokens"]),
+        "temperature": args.temperature,
+    }
+    if question["tools"]:
+        request["tools"] = question["tools"]
+    if args.temperature:
+        request["seed"] = args.seed
+    return request
+
+
 def question_text(question: dict, target: dict, args) -> str:
     """All that the answer to a question depends on (answers.py)."""
     return as_text(
         {
             **target["identity"],
-            "messages": question["messages"],
-            "max_tokens": min(question["max_tokens"], args.max_tokens or question["max_tokens"]),
-            "temperature": args.temperature,
-            "seed": args.seed if args.temperature else None,
+            "seed": None,
+            **request_of(question, args),
             "concurrency": args.concurrency,
             "mlx": mx.__version__,
             "mlx_lm": mlx_lm.__version__,
             **TEMPLATE_ARGUMENTS,
-            **tools_of(question),
         }
     )
 
 
-def tools_of(question: dict) -> dict:
-    """The tools that go with a question, {} without any."""
-    return {"tools": question["tools"]} if question["tools"] else {}
-
-
-def answer_question(server: Server, question: dict, text: str, target: dict, args) -> dict:
-    """Ask a question, whose question_text() is `text`. Returns what is kept of the answer.
+def answer_question(server: Server, question: dict, target: dict, args) -> dict:
+    """Ask a question. Returns what is kept of the answer.
 
     Raises RequestError when there is none, ServerError for one that must not be scored.
     """
-    asked, tokenizer = json.loads(text), target["tokenizer"]
+    tokenizer, tools = target.get("tokenizer"), question["tools"]
     request = {"model": target["served_id"], "chat_template_kwargs": TEMPLATE_ARGUMENTS}
-    request |= {key: asked[key] for key in ("max_tokens", "temperature")}
-    # Not from `text`, whose keys are sorted: a template shows tools with the keys in their order.
-    prompt = {"messages": question["messages"], **tools_of(question)}
-    request |= prompt
-    if target["adapter"]:
+    request |= request_of(question, args)
+    if target.get("adapter"):
         request["adapters"] = str(target["adapter"].resolve())
-    if asked["seed"] is not None:
-        request["seed"] = asked["seed"]
     if tokenizer:
         request["logprobs"] = True  # for the ids of all tokens
     started = time.perf_counter()
     response, attempts = ask(server, request, args.timeout)
     seconds = time.perf_counter() - started
     if tokenizer:
-        expected = len(format_prompt(tokenizer, **prompt))
+        expected = len(format_prompt(tokenizer, question["messages"], tools))
         check_prompt_tokens(question["id"], response, expected)
     return {
-        **read_answer(response, tokenizer, question["tools"]),
+        **read_answer(response, tokenizer, tools),
         "prompt_tokens": response["usage"]["prompt_tokens"],
         "completion_tokens": response["usage"]["completion_tokens"],
         "seconds": round(seconds, 2),
@@ -80,7 +80,7 @@ def ask_missing(missing: dict, answers: dict, target: dict, args, describe) -> d
 
     def try_to_answer(text: str) -> tuple[str, dict | RequestError]:
         try:
-            return text, answer_question(server, missing[text], text, target, args)
+            return text, answer_question(server, missing[text], target, args)
         except RequestError as error:
             return text, error
 
