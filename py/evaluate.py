@@ -1,9 +1,4 @@
-"""Ask a served model every prompt of a suite and score the answers: writes eval.json.
-
-The answers come over HTTP, as a user of the model would get them: from an `mlx_lm server` that is
-started here for the model that was built, or, with --url, from any OpenAI-compatible server.
-With --valid-calls the validation rows that hold a call are asked too (validation.py).
-"""
+"""Ask a served model every prompt of a suite and score the answers: writes eval.json."""
 
 import argparse
 import contextlib
@@ -37,7 +32,7 @@ def find_target(args, parser: str | None = None) -> dict:
     """Who is asked, and what is known of the model. Starts no server.
 
     `identity` is what tells the model from others. Of a server that is running already neither the
-    weights nor the tokenizer are known: they are None.
+    `weights` nor the `tokenizer` are known: they are missing.
     """
     if args.url:
         server = open_server(args.url, secret("EVAL_API_KEY"))
@@ -45,33 +40,26 @@ def find_target(args, parser: str | None = None) -> dict:
         return {
             "server": contextlib.nullcontext(server),
             "served_id": id,
-            "adapter": None,
-            "float32": False,
             "identity": {"url": server.url, "model": id},
-            "weights": None,
-            "tokenizer": None,
             "described": {"kind": "openai", "version": None, "tool_parser": None},
         }
     if args.work:
         found = prepare(args, parser)
-        weights, served, adapter = (found[key] for key in ("weights", "served", "adapter"))
-        float32 = found["float32"]
     else:
-        weights, served, adapter = weights_sha256(args.model), args.serve or args.model, None
-        float32 = served != args.model
+        served = args.serve or args.model
+        found = {"served": served, "float32": served != args.model, "adapter": None}
+        found["weights"] = weights_sha256(args.model)
+    served, adapter = found["served"], found["adapter"]
     tokenizer = open_tokenizer(served)
-    identity = {"weights": weights_sha256(served) if float32 else weights}
+    identity = {"weights": weights_sha256(served) if found["float32"] else found["weights"]}
     identity["files"] = files_sha256(served)
     if adapter:
         identity["adapters"] = weights_sha256(adapter)
         identity["adapter_config"] = files_sha256(adapter)
-    return {
+    return found | {
         "server": start_server(served, args.port, args.server_log, adapter),
         "served_id": str(served.resolve()),
-        "adapter": adapter,
-        "float32": float32,
         "identity": identity,
-        "weights": weights,
         "tokenizer": tokenizer,
         "described": {
             "kind": "mlx_lm.server",
@@ -95,10 +83,11 @@ def ask(questions: list[dict], args, describe, parser: str | None = None) -> tup
 def describe(question: dict, answer: dict, schemas: dict, call_format: str) -> str:
     """What the terminal shows of an answer: its score, and its format."""
     if "wanted" in question:
-        right = mark(question, answer, schemas)["arguments"]
-        return f"{right:4.2f}  {format_of(answer['calls']):<12}"
-    scored = score_answer(question, answer["text"], answer["calls"], schemas, call_format)
-    return f"{scored['score']:4.2f}  {scored['format']:<12}"
+        score = mark(question, answer, schemas)["arguments"]
+    else:
+        how = schemas, call_format
+        score = score_answer(question, answer["text"], answer["calls"], *how)["score"]
+    return f"{score:4.2f}  {format_of(answer['calls']):<12}"
 
 
 def entry_of(prompt: dict, answer: dict | None, error: str | None, *how) -> dict:
@@ -116,24 +105,18 @@ def entry_of(prompt: dict, answer: dict | None, error: str | None, *how) -> dict
     return entry
 
 
-def chosen_format(args) -> str:
-    """CALL_FORMAT, or the format of the training rows if it is auto."""
-    train = args.data / "train.jsonl"
-    if args.call_format != "auto":
-        return args.call_format
-    return call_format(read_rows(train)) if train.is_file() else "program"
-
-
-def evaluate(args) -> tuple[dict, int]:
-    """Write the result; returns it, and the number of questions without an answer.
+def evaluate(args) -> None:
+    """Write the result, and print its score.
 
     It is eval.json when every question has an answer. Else it is eval.incomplete.json, and the last
-    whole result stays as it is.
+    whole result stays as it is. Raises Failed then.
     """
     started = time.perf_counter()
     suite = read_suite(args.suite)
     targets = read_targets(args.targets, [prompt["category"] for prompt in suite["prompts"]])
-    schemas, format = read_schemas(args.tools), chosen_format(args)
+    schemas, format, train = read_schemas(args.tools), args.call_format, args.data / "train.jsonl"
+    if format == "auto":
+        format = call_format(read_rows(train) if train.is_file() else [])
     prompts = [
         prompt | {"messages": messages_of(suite, prompt), "loose": suite["loose"]}
         for prompt in suite["prompts"]
@@ -144,20 +127,21 @@ def evaluate(args) -> tuple[dict, int]:
     for row in rows:  # a tool of a row is no invented name
         schemas |= schemas_of(row["tools"])
     target, answered = ask([*prompts, *rows], args, lambda *pair: describe(*pair, schemas, format))
+    missing = sum(answer is None for answer, _ in answered)
     entries = [entry_of(p, *answered.pop(0), schemas, format) for p in prompts]
     marked = [mark(r, a, schemas) for r, (a, _) in zip(rows, answered, strict=True) if a]
     tools = set(schemas).union(*(schemas_of(prompt["tools"]) for prompt in prompts))
     for entry in entries:
         entry["instead"] = called_instead(entry, tools)
-    missing = sum(entry["score"] is None for entry in entries) + len(rows) - len(marked)
+    settings = {key: vars(args)[key] for key in SETTINGS} | TEMPLATE_ARGUMENTS
     result = {
         "schema": 1,
         "experiment": args.experiment,
         "model": {
             "path": str(args.model or args.url),
-            "weights_sha256": target["weights"],
+            "weights_sha256": target.get("weights"),
             "served_id": target["served_id"],
-            "float32": target["float32"],
+            "float32": target.get("float32", False),
             "adapters": str(args.adapters) if args.adapters else None,
             "adapters_sha256": target["identity"].get("adapters"),
             "checkpoint": args.checkpoint,
@@ -168,11 +152,7 @@ def evaluate(args) -> tuple[dict, int]:
             "n": len(prompts),
             "scored_by": "keywords" if any(p["keywords"] for p in prompts) else "answers",
         },
-        "settings": {
-            **{key: vars(args)[key] for key in SETTINGS},
-            **TEMPLATE_ARGUMENTS,
-            "call_format": format,
-        },
+        "settings": settings | {"call_format": format},
         "server": target["described"],
         "prompts": entries,
         **summarize(entries, targets),
@@ -184,16 +164,21 @@ def evaluate(args) -> tuple[dict, int]:
     name = args.out.name.removesuffix(".tmp").removesuffix(".json")
     incomplete = args.out.with_name(f"{name}.incomplete.json")
     write_json(incomplete if missing else args.out, result)
-    if not missing:
-        incomplete.unlink(missing_ok=True)
-        if args.url:
-            forget_server(args.answers, target["identity"]["url"])
-    return result, missing
+    if missing:
+        raise Failed(f"{missing} prompts have no answer; run it again, and only they are asked")
+    incomplete.unlink(missing_ok=True)
+    if args.url:
+        forget_server(args.answers, target["identity"]["url"])
+    low, high = result["ci95"]
+    exact = f" exact {result['exact_overall']:.1%}," if "exact_overall" in result else ""
+    print(
+        f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}), strict"
+        f" {result['strict_overall']:.1%},{exact} {result['seconds']:.0f} s"
+    )
 
 
 def main() -> None:
-    summary = __doc__.splitlines()[0]
-    parser = argparse.ArgumentParser(description=summary, usage=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(description=__doc__, usage=argparse.SUPPRESS)
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--model", type=Path, help="folder; with --work also a name on the hub")
     who.add_argument("--url", default="", help="an OpenAI-compatible server that is running")
@@ -208,9 +193,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("."), help="folder of the rows")
     parser.add_argument("--call-format", choices=("auto", "program", "json"), default="auto")
     parser.add_argument("--chosen-rows", type=int, help="SELECT_ROWS, if SELECT is calls")
-    parser.add_argument(
-        "--valid-calls", type=int, default=-1, help="so many rows; 0: all; -1: none"
-    )
+    parser.add_argument("--valid-calls", type=int, default=-1, help="rows; 0: all; -1: none")
     parser.add_argument("--out", type=Path, required=True, help="eval.json to write")
     parser.add_argument("--answers", type=Path, help="default: answers.jsonl beside --out")
     parser.add_argument("--server-log", type=Path, required=True, help="of the server started here")
@@ -223,17 +206,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     args = parser.parse_args()
     args.answers = args.answers or args.out.with_name("answers.jsonl")
-    result, missing = evaluate(args)
-    if result["overall"] is not None:
-        low, high = result["ci95"]
-        exact = result.get("exact_overall")
-        print(
-            f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}), strict"
-            f" {result['strict_overall']:.1%},{'' if exact is None else f' exact {exact:.1%},'}"
-            f" {result['seconds']:.0f} s"
-        )
-    if missing:
-        raise Failed(f"{missing} prompts have no answer; run it again, and only they are asked")
+    evaluate(args)
 
 
 if __name__ == "__main__":
