@@ -1,19 +1,58 @@
 """Ask a server questions, several at a time, and keep each answer as it arrives.
 
 A question is {id, messages, tools, max_tokens}. Its answer is kept beside all that it depends on:
-the weights, the messages and the settings. What is kept is not asked again.
+the weights, the messages and the settings. What is kept is not asked again. The file has one line
+an answer: {"question": {weights, messages, ...}, "answer": {text, ...}}.
 """
 
+import json
+import os
 import time
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
 
 import mlx.core as mx
 import mlx_lm
 
-from answers import as_text, keep_answer, read_answers
 from chat_format import TEMPLATE_ARGUMENTS, format_prompt
 from client import RequestError, ask, check_prompt_tokens, choose_model, read_answer
+from files import write_text
 from server import Server
+
+
+def as_text(value: dict) -> str:
+    """A question as JSON: equal questions have equal texts."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def read_answers(path: Path) -> dict[str, dict]:
+    """question -> answer. Cuts off half a line, which a crash leaves at the end."""
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+    answers = {}
+    for number, line in enumerate(content[:whole].splitlines(), start=1):
+        try:
+            kept = json.loads(line)
+            answers[as_text(kept["question"])] = kept["answer"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}:{number}: not a kept answer; remove the line") from error
+    return answers
+
+
+def keep_answer(path: Path, question: str, answer: dict) -> None:
+    """Add an answer to the file."""
+    line = f'{{"question": {question}, "answer": {json.dumps(answer, ensure_ascii=False)}}}\n'
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line)
+
+
+def forget_server(path: Path, url: str) -> None:
+    """Drop what the server at `url` has answered: tomorrow it may serve other weights."""
+    with path.open(encoding="utf-8") as file:
+        lines = [line for line in file if json.loads(line)["question"].get("url") != url]
+    write_text(path, "".join(lines))
 
 
 def request_of(question: dict, args) -> dict:
@@ -31,7 +70,7 @@ def request_of(question: dict, args) -> dict:
 
 
 def question_text(question: dict, target: dict, args) -> str:
-    """All that the answer to a question depends on (answers.py)."""
+    """All that the answer to a question depends on, as JSON text: the key of its answer."""
     return as_text(
         {
             **target["identity"],

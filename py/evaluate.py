@@ -7,8 +7,7 @@ from pathlib import Path
 
 import mlx_lm
 
-from answers import forget_server
-from asking import ask_all
+from asking import ask_all, forget_server
 from chat_format import TEMPLATE_ARGUMENTS, open_tokenizer
 from client import WrongParser, choose_model, open_server
 from counts import called_instead, count_formats, count_tools
