@@ -126,20 +126,6 @@ def strict_score(prompt: dict, called: list[str], direct: list[str], executed: b
     return max(rate(prompt, in_code, executed), rate(prompt, alone, False))
 
 
-def by_keywords(prompt: dict, text: str, codes: list, called: list, direct: list) -> dict:
-    """The scores of a prompt with keywords, and the keywords that were found.
-
-    `codes` are the programs of the answer, `called` and `direct` as in strict_score().
-    """
-    searched = "\n".join(codes) if codes else text
-    found = [keyword for keyword in prompt["keywords"] if keyword in searched]
-    return {
-        "score": rate(prompt, len(found), bool(codes)),
-        "strict_score": strict_score(prompt, called, direct, bool(codes)),
-        "keywords_found": found,
-    }
-
-
 def score_answer(
     prompt: dict,
     text: str,
@@ -168,11 +154,13 @@ def score_answer(
         scored = dict.fromkeys(("score", "strict_score", "exact_score"), 0.0 if wrong else 1.0)
         scored["reason"] = wrong
     if prompt.get("keywords"):
-        programs = codes, called
+        programs, names = codes, called
         if call_format == "json":  # there a call by name is what a program is elsewhere
-            programs = [json.dumps(call, ensure_ascii=False) for call in calls], direct
-        scored |= by_keywords(prompt, text, *programs, direct)
-        found = scored.pop("keywords_found")
+            programs, names = [json.dumps(call, ensure_ascii=False) for call in calls], direct
+        searched = "\n".join(programs) if programs else text
+        found = [keyword for keyword in prompt["keywords"] if keyword in searched]
+        scored["score"] = rate(prompt, len(found), bool(programs))
+        scored["strict_score"] = strict_score(prompt, names, direct, bool(programs))
     return scored | {
         "format": format_of(calls),
         "tools_called": called + direct,
