@@ -111,47 +111,44 @@ def answer_question(server: Server, question: dict, target: dict, args) -> dict:
     }
 
 
-def ask_missing(missing: dict, answers: dict, target: dict, args, describe) -> dict[str, str]:
-    """Ask each question of `missing` (text -> question); returns {text: error} of the failed.
+def ask_missing(missing: dict, answers: dict, target: dict, args, describe) -> None:
+    """Ask each question of `missing` (text -> question).
 
-    Adds each answer to `answers`, and to the file of answers, as it arrives.
+    Adds each answer to `answers`, and to the file of answers, as it arrives. The file gets no
+    errors.
     """
 
-    def try_to_answer(text: str) -> tuple[str, dict | RequestError]:
+    def try_to_answer(text: str) -> tuple[str, dict]:
         try:
             return text, answer_question(server, missing[text], target, args)
         except RequestError as error:
-            return text, error
+            return text, {"text": "", "calls": [], "error": str(error)}
 
-    errors = {}
     # If this breaks off, the pool does not wait for requests that a server still works on.
     with target["server"] as server, ThreadPool(args.concurrency) as pool:
         choose_model(server, target["served_id"])  # else another model would answer
         arriving = pool.imap_unordered(try_to_answer, missing)
         for number, (text, answer) in enumerate(arriving, start=1):
-            question = missing[text]
-            if isinstance(answer, RequestError):
-                errors[text] = str(answer)
-                shown = f"no answer: {answer}"
+            question, answers[text] = missing[text], answer
+            if "error" in answer:
+                shown = f"no answer: {answer['error']}"
             else:
-                answers[text] = answer
                 keep_answer(args.answers, text, answer)
                 shown = f"{describe(question, answer)} {answer['completion_tokens']:5} tokens"
                 shown += f" {answer['seconds']:7.1f} s"
             print(f"[{number:3}/{len(missing)}] {question['id']:<10} {shown}", flush=True)
-    return errors
 
 
-def ask_all(questions: list[dict], target: dict, args, describe) -> list[tuple]:
-    """(answer, error) of each question; one of the two is None.
+def ask_all(questions: list[dict], target: dict, args, describe) -> list[dict]:
+    """The answer to each question. One that got none has an `error`, which says why.
 
     `describe` gives what the terminal shows of a question's answer.
     """
     texts = [question_text(question, target, args) for question in questions]
-    answers, errors = read_answers(args.answers), {}
+    answers = read_answers(args.answers)
     missing = {t: q for t, q in zip(texts, questions, strict=True) if t not in answers}
     if kept := sum(text in answers for text in texts):
         print(f"{kept} of {len(texts)} prompts are answered already", flush=True)
     if missing:
-        errors = ask_missing(missing, answers, target, args, describe)
-    return [(answers.get(text), errors.get(text)) for text in texts]
+        ask_missing(missing, answers, target, args, describe)
+    return [answers[text] for text in texts]

@@ -89,19 +89,15 @@ def describe(question: dict, answer: dict, schemas: dict, call_format: str) -> s
     return f"{score:4.2f}  {format_of(answer['calls']):<12}"
 
 
-def entry_of(prompt: dict, answer: dict | None, error: str | None, *how) -> dict:
-    """A prompt's entry in eval.json; without an answer its scores are None and `error` says why."""
+def entry_of(prompt: dict, answer: dict, *how) -> dict:
+    """A prompt's entry in eval.json. Without an answer its scores are None."""
     entry = {key: prompt[key] for key in ("id", "category", "prompt")}
     entry["wanted"] = wanted_tools(prompt)
-    if answer is None:
-        scored = score_answer(prompt, "", [], *how)
-        entry |= scored | {key: None for key in scored if key.endswith("score")}
-        return entry | {"text": "", "error": error}
     entry |= score_answer(prompt, answer["text"], answer["calls"], *how)
-    entry |= {key: answer[key] for key in KEPT}
-    if answer["thinking"]:
-        entry["thinking"] = answer["thinking"]
-    return entry
+    if "error" in answer:
+        entry |= {key: None for key in entry if key.endswith("score")}
+    entry |= {key: answer[key] for key in KEPT if key in answer}
+    return entry | {key: answer[key] for key in ("thinking", "error") if answer.get(key)}
 
 
 def evaluate(args) -> None:
@@ -126,9 +122,10 @@ def evaluate(args) -> None:
     for row in rows:  # a tool of a row is no invented name
         schemas |= schemas_of(row["tools"])
     target, answered = ask([*prompts, *rows], args, lambda *pair: describe(*pair, schemas, format))
-    missing = sum(answer is None for answer, _ in answered)
-    entries = [entry_of(p, *answered.pop(0), schemas, format) for p in prompts]
-    marked = [mark(r, a, schemas) for r, (a, _) in zip(rows, answered, strict=True) if a]
+    missing = sum("error" in answer for answer in answered)
+    entries = [entry_of(prompt, answered.pop(0), schemas, format) for prompt in prompts]
+    pairs = zip(rows, answered, strict=True)
+    marked = [mark(row, answer, schemas) for row, answer in pairs if "error" not in answer]
     tools = set(schemas).union(*(schemas_of(prompt["tools"]) for prompt in prompts))
     for entry in entries:
         entry["instead"] = called_instead(entry, tools)
