@@ -173,8 +173,7 @@ def read_answer(response: dict, tokenizer=None, tools: list | None = None) -> di
     written = parsed_calls(text, tools)
     if tokenizer and tokenizer.has_tool_calling and len(calls) < len(written):
         parser = tokenizer.init_kwargs.get("tool_parser_type")
-        others = dict.fromkeys(name for name, _ in written if name != parser)
-        right = next(iter(others), parser)
+        right = next((name for name, _ in written if name != parser), parser)
         raise WrongParser(
             f"the server's tool parser ({parser}) dropped {len(written) - len(calls)} tool call(s);"
             f' set "tool_parser_type": "{right}" in the model\'s tokenizer_config.json',

@@ -8,12 +8,7 @@ A file that does not fit its schema gets one line: the file, the place in it, an
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from files import Text, check, parse, read_json
 from tools import Schemas

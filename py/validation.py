@@ -69,11 +69,11 @@ def mark(row: dict, answer: dict, schemas: dict[str, dict]) -> dict:
     wanted, got = named_calls(calls, schemas), named_calls(answer["calls"], schemas)
     same_format = format_of(calls) == format_of(answer["calls"])
     same_tools = same_format and [c["name"] for c in wanted] == [c["name"] for c in got]
-    texts = {"wanted": [call_text(c) for c in wanted], "got": [call_text(c) for c in got]}
     return {
         "id": row["id"],
         "question": row["messages"][-1].get("content") or "",
-        **texts,
+        "wanted": [call_text(call) for call in wanted],
+        "got": [call_text(call) for call in got],
         "format": same_format,
         "tools": same_tools,
         "arguments": same_tools and wanted == got,
@@ -84,11 +84,10 @@ def mark(row: dict, answer: dict, schemas: dict[str, dict]) -> dict:
 
 def summarize_calls(marked: list[dict], left_out: int) -> dict:
     """`calls` of eval.json: the share of the rows that has each mark, and every row."""
-    right = sum(entry["arguments"] for entry in marked)
     return {
         "n": len(marked),
         "left_out": left_out,
         **{name: mean([entry[name] for entry in marked]) for name in MARKS},
-        "ci95": wilson(right, len(marked)),
+        "ci95": wilson(sum(entry["arguments"] for entry in marked), len(marked)),
         "rows": marked,
     }
