@@ -71,8 +71,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, type=Path, help="bfcl_CATEGORY.json")
     out = parser.parse_args().out
-    if not (out.name.startswith("bfcl_") and out.suffix == ".json"):
-        raise ValueError(f"{out}: expected a name like bfcl_simple_python.json")
     suite = suite_of(out.stem.removeprefix("bfcl_"))
     write_json(out, suite)
     print(f"{len(suite['prompts'])} prompts: {out}")
