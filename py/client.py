@@ -1,9 +1,4 @@
-"""Ask an OpenAI-compatible server, and read all of its answer.
-
-Three things must not happen silently: another model answers (choose_model), the server formats the
-prompt in another way than training did (check_prompt_tokens), its tool parser drops a call
-(read_answer).
-"""
+"""Ask an OpenAI-compatible server, and read all of its answer."""
 
 # ruff: noqa: D101 - the names of classes and fields say what they are
 

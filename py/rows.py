@@ -1,7 +1,6 @@
 """Read chat rows: JSONL, one {"messages": [...], "tools": [...]} a line. "tools" may be missing.
 
-A call stands in the text of an answer, or in its `tool_calls`, as OpenAI's API has them. A
-malformed line is named.
+A call stands in the text of an answer, or in its `tool_calls`, as OpenAI's API has them.
 """
 
 import json

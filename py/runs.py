@@ -1,8 +1,4 @@
-"""`make runs`: all results there are, newest first, in a table and on a page.
-
-Results are in each FOLDER, in the folders in it, and in judged/NAME of all these. A folder that is
-a link, as build/base, is not looked into. A result that cannot be read is named and left out.
-"""
+"""`make runs`: all results there are, newest first, in a table and on a page."""
 
 import argparse
 import os
@@ -25,7 +21,7 @@ ABOUT = "{file}: {model}, {suite}"
 
 
 def find_results(roots: list[Path]) -> list[Path]:
-    """The results in these folders, each once, newest first."""
+    """The results in these folders, each once, newest first; none behind a link, as build/base."""
     paths = [path for root in roots for pattern in PATTERNS for path in root.glob(pattern)]
     paths = [path for path in paths if path.parent in roots or not path.parent.is_symlink()]
     once = {path.resolve(): path for path in paths}.values()
@@ -59,7 +55,7 @@ def describe(path: Path, page: Path) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+", help="where builds are")
     parser.add_argument("--out", type=Path, required=True, help="the page")
     args = parser.parse_args()

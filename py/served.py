@@ -2,8 +2,7 @@
 
 The server splits the text at the tags of its tool parser and gives the parser the text between
 them. If the parser cannot read a call, the server leaves it out and says so in its log only. This
-file uses the server's own code for each step. tests/test_served.py compares the result with a real
-server's response.
+file uses the server's own code for each step.
 """
 
 import functools

@@ -1,8 +1,4 @@
-"""Serve one model with `mlx_lm server`, on 127.0.0.1, in a process that sees no other model.
-
-As a program it serves until Ctrl-C (`make serve`). For the evaluation start_server() starts the
-same program, and the server then ends when the evaluation ends.
-"""
+"""Serve one model with `mlx_lm server`, on 127.0.0.1, in a process that sees no other model."""
 
 import argparse
 import contextlib
@@ -169,7 +165,7 @@ def end_with_input(cache: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="folder of the model")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--adapters", type=Path, help="folder of adapters on top of it")

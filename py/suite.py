@@ -1,7 +1,4 @@
-"""The files that say what is asked and what is expected, each with its schema.
-
-A file that does not fit its schema gets one line: the file, the place in it, and what is wrong.
-"""
+"""The files that say what is asked and what is expected, each with its schema."""
 
 # ruff: noqa: D101 - the names of classes and fields say what they are
 
