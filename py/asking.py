@@ -15,9 +15,9 @@ import mlx.core as mx
 import mlx_lm
 
 from chat_format import TEMPLATE_ARGUMENTS, format_prompt
-from client import RequestError, ask, check_prompt_tokens, choose_model, read_answer
+from client import RequestError, ask, choose_model, read_answer
 from files import write_text
-from server import Server
+from server import Server, ServerError
 
 
 def as_text(value: dict) -> str:
@@ -99,12 +99,17 @@ def answer_question(server: Server, question: dict, target: dict, args) -> dict:
     started = time.perf_counter()
     response, attempts = ask(server, request, args.timeout)
     seconds = time.perf_counter() - started
+    found = response["usage"]["prompt_tokens"]
     if tokenizer:
         expected = len(format_prompt(tokenizer, question["messages"], tools))
-        check_prompt_tokens(question["id"], response, expected)
+        if found != expected:
+            raise ServerError(
+                f"{question['id']}: format mismatch, the server made {found} tokens of the prompt,"
+                f" format_prompt() makes {expected}"
+            )
     return {
         **read_answer(response, tokenizer, tools),
-        "prompt_tokens": response["usage"]["prompt_tokens"],
+        "prompt_tokens": found,
         "completion_tokens": response["usage"]["completion_tokens"],
         "seconds": round(seconds, 2),
         "attempts": attempts,

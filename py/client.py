@@ -114,16 +114,6 @@ def ask(server: Server, request: dict, timeout: float) -> tuple[dict, int]:
     raise RequestError(f"no answer after {attempt} attempts ({reason})")
 
 
-def check_prompt_tokens(id: str, response: dict, expected: int) -> None:
-    """Raise ServerError when the server made another number of tokens of the prompt than we do."""
-    found = response["usage"]["prompt_tokens"]
-    if found != expected:
-        raise ServerError(
-            f"{id}: format mismatch, the server made {found} tokens of the prompt, format_prompt()"
-            f" makes {expected}"
-        )
-
-
 def split_thinking(text: str) -> tuple[str, str]:
     """(thinking, answer) of a text; thinking that never ends has no answer.
 
