@@ -17,6 +17,7 @@ import mlx_lm
 from chat_format import TEMPLATE_ARGUMENTS, format_prompt
 from client import RequestError, ask, choose_model, read_answer
 from files import write_text
+from score import format_of
 from server import Server, ServerError
 
 
@@ -116,7 +117,7 @@ def answer_question(server: Server, question: dict, target: dict, args) -> dict:
     }
 
 
-def ask_missing(missing: dict, answers: dict, target: dict, args, describe) -> None:
+def ask_missing(missing: dict, answers: dict, target: dict, args, score) -> None:
     """Ask each question of `missing` (text -> question).
 
     Adds each answer to `answers`, and to the file of answers, as it arrives. The file gets no
@@ -139,15 +140,15 @@ def ask_missing(missing: dict, answers: dict, target: dict, args, describe) -> N
                 shown = f"no answer: {answer['error']}"
             else:
                 keep_answer(args.answers, text, answer)
-                shown = f"{describe(question, answer)} {answer['completion_tokens']:5} tokens"
-                shown += f" {answer['seconds']:7.1f} s"
+                shown = f"{score(question, answer):4.2f}  {format_of(answer['calls']):<12}"
+                shown += f" {answer['completion_tokens']:5} tokens {answer['seconds']:7.1f} s"
             print(f"[{number:3}/{len(missing)}] {question['id']:<10} {shown}", flush=True)
 
 
-def ask_all(questions: list[dict], target: dict, args, describe) -> list[dict]:
+def ask_all(questions: list[dict], target: dict, args, score) -> list[dict]:
     """The answer to each question. One that got none has an `error`, which says why.
 
-    `describe` gives what the terminal shows of a question's answer.
+    `score` gives the score of a question's answer, which the terminal shows.
     """
     texts = [question_text(question, target, args) for question in questions]
     answers = read_answers(args.answers)
@@ -155,5 +156,5 @@ def ask_all(questions: list[dict], target: dict, args, describe) -> list[dict]:
     if kept := sum(text in answers for text in texts):
         print(f"{kept} of {len(texts)} prompts are answered already", flush=True)
     if missing:
-        ask_missing(missing, answers, target, args, describe)
+        ask_missing(missing, answers, target, args, score)
     return [answers[text] for text in texts]

@@ -15,7 +15,7 @@ from files import files_sha256, sha256_of, weights_sha256, write_json
 from judge import prepare
 from program import Failed, run
 from rows import read_rows
-from score import call_format, format_of, score_answer
+from score import call_format, score_answer
 from server import start_server
 from settings import secret
 from stats import summarize
@@ -68,25 +68,22 @@ def find_target(args, parser: str | None = None) -> dict:
     }
 
 
-def ask(questions: list[dict], args, describe, parser: str | None = None) -> tuple[dict, list]:
+def ask(questions: list[dict], args, score, parser: str | None = None) -> tuple[dict, list]:
     """(who was asked, the answers). A model of others gets the tool parser that keeps its calls."""
     target = find_target(args, parser)
     try:
-        return target, ask_all(questions, target, args, describe)
+        return target, ask_all(questions, target, args, score)
     except WrongParser as error:
         if not args.work or parser:
             raise
-        return ask(questions, args, describe, error.parser)
+        return ask(questions, args, score, error.parser)
 
 
-def describe(question: dict, answer: dict, schemas: dict, call_format: str) -> str:
-    """What the terminal shows of an answer: its score, and its format."""
+def score_of(question: dict, answer: dict, schemas: dict, call_format: str) -> float:
+    """The score of an answer; a row's is 1 with the right calls."""
     if "wanted" in question:
-        score = mark(question, answer, schemas)["arguments"]
-    else:
-        how = schemas, call_format
-        score = score_answer(question, answer["text"], answer["calls"], *how)["score"]
-    return f"{score:4.2f}  {format_of(answer['calls']):<12}"
+        return mark(question, answer, schemas)["arguments"]
+    return score_answer(question, answer["text"], answer["calls"], schemas, call_format)["score"]
 
 
 def entry_of(prompt: dict, answer: dict, *how) -> dict:
@@ -121,7 +118,7 @@ def evaluate(args) -> None:
         rows, left_out = rows_to_ask(args.data, args.valid_calls, schemas, args.chosen_rows)
     for row in rows:  # a tool of a row is no invented name
         schemas |= schemas_of(row["tools"])
-    target, answered = ask([*prompts, *rows], args, lambda *pair: describe(*pair, schemas, format))
+    target, answered = ask([*prompts, *rows], args, lambda *pair: score_of(*pair, schemas, format))
     missing = sum("error" in answer for answer in answered)
     entries = [entry_of(prompt, answered.pop(0), schemas, format) for prompt in prompts]
     pairs = zip(rows, answered, strict=True)
