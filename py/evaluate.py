@@ -106,7 +106,8 @@ def evaluate(args) -> None:
     started = time.perf_counter()
     suite = read_suite(args.suite)
     targets = read_targets(args.targets, [prompt["category"] for prompt in suite["prompts"]])
-    schemas, format, train = read_schemas(args.tools), args.call_format, args.data / "train.jsonl"
+    schemas = read_schemas(args.tools)
+    format, train = args.call_format, args.data / "train.jsonl"
     if format == "auto":
         format = call_format(read_rows(train) if train.is_file() else [])
     prompts = [
