@@ -138,25 +138,6 @@ def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
     )
 
 
-def serve(model: Path, port: int, until_input_closes: bool, adapters: Path | None) -> None:
-    """Run `mlx_lm server` in this process, with an empty model cache and without the hub.
-
-    The server lists every model of the cache before ours, and loads what a request names.
-    """
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ.update(HF_HUB_CACHE=cache, HF_HUB_OFFLINE="1")
-        if until_input_closes:
-            threading.Thread(target=end_with_input, args=(cache,), daemon=True).start()
-        from mlx_lm import server  # reads HF_HUB_CACHE when it is imported
-
-        # By its resolved path, as it is asked for: else the server loads it a second time.
-        sys.argv = ["mlx_lm server", "--model", str(model.resolve()), "--host", "127.0.0.1"]
-        sys.argv += ["--port", str(port)]
-        if adapters:
-            sys.argv += ["--adapter-path", str(adapters.resolve())]
-        server.main()
-
-
 def end_with_input(cache: str) -> None:
     """End this process, in the middle of anything, when standard input closes."""
     sys.stdin.buffer.read()
@@ -176,7 +157,19 @@ def main() -> None:
             raise ValueError(f"{args.model}: no such model directory; make quantize makes q5")
         choose_port(args.port)
         print(USAGE.format(model=args.model, port=args.port, path=args.model.resolve()))
-    serve(args.model, args.port, args.until_input_closes, args.adapters)
+    # The server lists every model of the hub's cache before ours, and loads what a request names.
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ.update(HF_HUB_CACHE=cache, HF_HUB_OFFLINE="1")
+        if args.until_input_closes:
+            threading.Thread(target=end_with_input, args=(cache,), daemon=True).start()
+        from mlx_lm import server  # reads HF_HUB_CACHE when it is imported
+
+        # By its resolved path, as it is asked for: else the server loads it a second time.
+        sys.argv = ["mlx_lm server", "--model", str(args.model.resolve()), "--host", "127.0.0.1"]
+        sys.argv += ["--port", str(args.port)]
+        if args.adapters:
+            sys.argv += ["--adapter-path", str(args.adapters.resolve())]
+        server.main()
 
 
 if __name__ == "__main__":
