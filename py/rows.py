@@ -3,6 +3,8 @@
 A call stands in the text of an answer, or in its `tool_calls`, as OpenAI's API has them.
 """
 
+# ruff: noqa: D101 - the names of classes and fields say what they are
+
 import json
 import re
 from pathlib import Path
@@ -18,8 +20,6 @@ TURNS = re.compile("s?(u(at+)*a)+")  # first letters of roles
 
 
 class Function(BaseModel, strict=True, extra="forbid"):
-    """The name and the arguments of a call."""
-
     name: Text
     arguments: dict | str
 
@@ -36,16 +36,12 @@ class Function(BaseModel, strict=True, extra="forbid"):
 
 
 class ToolCall(BaseModel, strict=True, extra="forbid"):
-    """One of an answer's calls."""
-
     id: str = ""
     type: Literal["function"] = "function"
     function: Function
 
 
 class Message(BaseModel, strict=True, extra="forbid"):
-    """What one side says, or what a tool returns."""
-
     role: Literal["system", "user", "assistant", "tool"]
     tool_calls: list[ToolCall] = []
     tool_call_id: str = ""
