@@ -1,7 +1,7 @@
 """Ask the validation rows: does the model make the calls that they make?
 
-A row is asked as it stands, up to its first answer with a call of a tool. That answer is the wanted
-one. A row is left out if training has the same first request: the model has seen the answer.
+A row is asked as it stands, up to its first answer with a call of a tool. The text of that answer
+is wanted. A row is left out if training has the same first request: the model has seen the answer.
 """
 
 from pathlib import Path
@@ -33,10 +33,7 @@ def rows_to_ask(
 
 
 def unseen_calls(train, valid, schemas: dict[str, dict]) -> tuple[list[dict], int]:
-    """([{id, messages, tools, max_tokens, wanted}], how many more training has the prompt of).
-
-    A row is up to its first answer that calls a tool. `wanted` is the text of that answer.
-    """
+    """([{id, messages, tools, max_tokens, wanted}], how many more training has the prompt of)."""
     trained = {first_request(row) for _, row in train}
     found, left_out = [], 0
     for place, row in valid:
