@@ -118,10 +118,9 @@ def answer_question(server: Server, question: dict, target: dict, args) -> dict:
 
 
 def ask_missing(missing: dict, answers: dict, target: dict, args, score) -> None:
-    """Ask each question of `missing` (text -> question).
+    """Ask each question of `missing` (text -> question), and add its answer to `answers`.
 
-    Adds each answer to `answers`, and to the file of answers, as it arrives. The file gets no
-    errors.
+    As it arrives, it is also kept in the file, if it is no error.
     """
 
     def try_to_answer(text: str) -> tuple[str, dict]:

@@ -1,7 +1,5 @@
 """Write a category of the Berkeley Function Calling Leaderboard (BFCL) as a suite.
 
-    python py/bfcl.py --out data/bfcl_simple_python.json
-
 The file's name says which category. The data is that of the package bfcl-eval (Apache-2.0).
 """
 
@@ -69,7 +67,7 @@ def suite_of(category: str) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, type=Path, help="bfcl_CATEGORY.json")
+    parser.add_argument("--out", required=True, type=Path, help="data/bfcl_CATEGORY.json")
     out = parser.parse_args().out
     suite = suite_of(out.stem.removeprefix("bfcl_"))
     write_json(out, suite)
