@@ -54,7 +54,8 @@ def value_of(node: ast.expr, values: dict[str, ast.expr]):
 def literals(code: str) -> dict[str, ast.expr]:
     """Name -> value of each variable that is bound once, to a literal or to the items of one."""
     nodes = list(ast.walk(parse(code) or ast.Module([], [])))
-    bound = Counter(node.id for node in nodes if is_stored(node))
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    bound = Counter(name.id for name in names if isinstance(name.ctx, ast.Store))
     values = {}
     for node in nodes:
         match node:
@@ -62,10 +63,6 @@ def literals(code: str) -> dict[str, ast.expr]:
                 if bound[name] == 1 and not any(isinstance(n, ast.Name) for n in ast.walk(value)):
                     values[name] = value
     return values
-
-
-def is_stored(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
 def call_text(call: dict) -> str:
