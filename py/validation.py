@@ -38,25 +38,18 @@ def unseen_calls(train, valid, schemas: dict[str, dict]) -> tuple[list[dict], in
     found, left_out = [], 0
     for place, row in valid:
         messages = row["messages"]
-        turn = first_call(messages, schemas)
-        if turn is None:
+        texts = {n: text_of(m) for n, m in enumerate(messages) if m["role"] == "assistant"}
+        calling = [n for n, text in texts.items() if named_calls(calls_in_text(text), schemas)]
+        if not calling:
             continue
         if first_request(row) in trained:
             left_out += 1
             continue
+        turn = calling[0]
         question = {"id": place.replace(".jsonl", ""), "max_tokens": BUDGET}
         question |= {"messages": messages[:turn], "tools": row.get("tools", [])}
-        found.append(question | {"wanted": text_of(messages[turn])})
+        found.append(question | {"wanted": texts[turn]})
     return found, left_out
-
-
-def first_call(messages: list[dict], schemas: dict[str, dict]) -> int | None:
-    """The index of the first answer that calls a tool."""
-    for turn, message in enumerate(messages):
-        calls = calls_in_text(text_of(message)) if message["role"] == "assistant" else []
-        if named_calls(calls, schemas):
-            return turn
-    return None
 
 
 def mark(row: dict, answer: dict, schemas: dict[str, dict]) -> dict:
