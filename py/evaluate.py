@@ -86,7 +86,7 @@ def score_of(question: dict, answer: dict, schemas: dict, call_format: str) -> f
     return score_answer(question, answer["text"], answer["calls"], schemas, call_format)["score"]
 
 
-def entry_of(prompt: dict, answer: dict, *how) -> dict:
+def entry_of(prompt: dict, answer: dict, tools: set[str], *how) -> dict:
     """A prompt's entry in eval.json. Without an answer its scores are None."""
     entry = {key: prompt[key] for key in ("id", "category", "prompt")}
     entry["wanted"] = wanted_tools(prompt)
@@ -94,7 +94,8 @@ def entry_of(prompt: dict, answer: dict, *how) -> dict:
     if "error" in answer:
         entry |= {key: None for key in entry if key.endswith("score")}
     entry |= {key: answer[key] for key in KEPT if key in answer}
-    return entry | {key: answer[key] for key in ("thinking", "error") if answer.get(key)}
+    entry |= {key: answer[key] for key in ("thinking", "error") if answer.get(key)}
+    return entry | {"instead": called_instead(entry, tools)}
 
 
 def evaluate(args) -> None:
@@ -121,12 +122,10 @@ def evaluate(args) -> None:
         schemas |= schemas_of(row["tools"])
     target, answered = ask([*prompts, *rows], args, lambda *pair: score_of(*pair, schemas, format))
     missing = sum("error" in answer for answer in answered)
-    entries = [entry_of(prompt, answered.pop(0), schemas, format) for prompt in prompts]
+    tools = set(schemas).union(*(schemas_of(prompt["tools"]) for prompt in prompts))
+    entries = [entry_of(prompt, answered.pop(0), tools, schemas, format) for prompt in prompts]
     pairs = zip(rows, answered, strict=True)
     marked = [mark(row, answer, schemas) for row, answer in pairs if "error" not in answer]
-    tools = set(schemas).union(*(schemas_of(prompt["tools"]) for prompt in prompts))
-    for entry in entries:
-        entry["instead"] = called_instead(entry, tools)
     settings = {key: vars(args)[key] for key in SETTINGS} | TEMPLATE_ARGUMENTS
     result = {
         "schema": 1,
