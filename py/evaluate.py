@@ -157,17 +157,18 @@ def evaluate(args) -> None:
     name = args.out.name.removesuffix(".tmp").removesuffix(".json")
     incomplete = args.out.with_name(f"{name}.incomplete.json")
     write_json(incomplete if missing else args.out, result)
+    if result["overall"] is not None:
+        low, high = result["ci95"]
+        exact = f" exact {result['exact_overall']:.1%}," if "exact_overall" in result else ""
+        print(
+            f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}), strict"
+            f" {result['strict_overall']:.1%},{exact} {result['seconds']:.0f} s"
+        )
     if missing:
         raise Failed(f"{missing} prompts have no answer; run it again, and only they are asked")
     incomplete.unlink(missing_ok=True)
     if args.url:
         forget_server(args.answers, target["identity"]["url"])
-    low, high = result["ci95"]
-    exact = f" exact {result['exact_overall']:.1%}," if "exact_overall" in result else ""
-    print(
-        f"score {result['overall']:.1%} (95% interval {low:.1%} to {high:.1%}), strict"
-        f" {result['strict_overall']:.1%},{exact} {result['seconds']:.0f} s"
-    )
 
 
 def main() -> None:
