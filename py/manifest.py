@@ -23,7 +23,7 @@ RESULTS = ("ladder.json", "eval.json", "eval_base.json", "compare.md")
 INPUTS = ("SUITE", "TOOLS", "SPECIAL_TOKENS", "CHECKSUMS", "TARGETS", "BASELINE")
 PACKAGES = ("mlx", "mlx-lm", "transformers", "tokenizers")
 # The keys of adapter_config.json that say how the adapters were trained.
-TRAINED_WITH = "fine_tune_type iters batch_size learning_rate num_layers seed data".split()
+TRAINED_WITH = "model data fine_tune_type num_layers iters batch_size learning_rate seed".split()
 
 
 def input_files(settings: dict) -> list[Path]:
@@ -71,7 +71,8 @@ def training_of(adapters: Path) -> dict:
     """
     config = {"fine_tune_type": "lora"} | read_json(adapters / "adapter_config.json")
     trained = {key: config.get(key) for key in TRAINED_WITH}
-    return trained | {"adopted": read_json(adapters / "training.json").get("adopted")}
+    note = adapters / "training.json"
+    return trained | {"adopted": read_json(note).get("adopted") if note.is_file() else None}
 
 
 def make_manifest(settings: dict, build: Path) -> dict:

@@ -15,22 +15,13 @@ from checkpoints import read_metrics
 from compare import compare, pair
 from curves import draw_curves
 from files import read_json, write_text
+from manifest import training_of
 from program import run
 from settings import load_settings, number
 from stats import FEW, PASS_SCORE, percent, points
 from suite import read_baseline, read_result, read_targets
 
 HERE = Path(__file__).resolve().parent
-# key of adapter_config.json -> what the page calls it
-TRAINED_WITH = {
-    "model": "base model",
-    "data": "data",
-    "iters": "iterations",
-    "batch_size": "batch size",
-    "num_layers": "layers",
-    "learning_rate": "learning rate",
-    "seed": "seed",
-}
 # Control characters and halves of surrogate pairs, which a page cannot hold, become visible signs.
 SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
 SIGNS[0x7F] = 0x2421
@@ -112,17 +103,14 @@ def read_if_there(path: Path | None) -> dict | None:
 
 
 def trained(adapters: Path) -> dict:
-    """What the page says of the training. Adapters from elsewhere may lack some of the files.
-
-    The settings come from adapter_config.json: this experiment need not have trained the adapters.
-    """
+    """What the page says of the training. Adapters from elsewhere may lack some of the files."""
     metrics = read_metrics(adapters)
     training = read_if_there(adapters / "training.json") or {}
-    config = read_if_there(adapters / "adapter_config.json") or {}
+    settings = training_of(adapters)
     return {
         "curves": draw_curves(metrics, training),
         "training": training,
-        "settings": {name: config[key] for key, name in TRAINED_WITH.items() if key in config},
+        "settings": {k: v for k, v in settings.items() if k != "adopted" and v is not None},
         "validations": [entry for entry in metrics if "val_loss" in entry],
     }
 

@@ -206,13 +206,14 @@ def test_adapters_from_elsewhere_are_not_said_to_be_trained_by_this_config(page)
     made = parse(page(**files, **{"adapters/metrics.jsonl": None}))[1]
     for said in (
         "Adopted: the adapters were trained elsewhere and taken from their/adapters.",
-        "What trained them, by their own adapter_config.json: base model org/model, data data/rows,"
-        " iterations 40, batch size 2, layers 16, learning rate 0.0001, seed 7.",
+        "What trained them, by their own adapter_config.json: model org/model, data data/rows,"
+        " fine_tune_type lora, num_layers 16, iters 40, batch_size 2, learning_rate 0.0001,"
+        " seed 7.",
         "The settings of training in this list did not train them",
     ):
         assert said in made
     less = page(**files, **{"adapters/adapter_config.json": {"num_layers": 4}})
-    assert "adapter_config.json: layers 4." in parse(less)[1]
+    assert "adapter_config.json: fine_tune_type lora, num_layers 4." in parse(less)[1]
     assert "dopted" not in page()
 
 
