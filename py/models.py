@@ -122,7 +122,7 @@ def main() -> None:
     elif settings["BASE_MODEL"] == EMBEDDED:
         import embedded_model
 
-        embedded_model.write_model(embedded_model.find_gguf(), args.out)
+        embedded_model.write_model(embedded_model.find_gguf(EMBEDDED), args.out)
     else:
         folder = find_model(settings, "BASE_MODEL", WEIGHT_FILES)
         args.out.symlink_to(folder.resolve(), target_is_directory=True)

@@ -76,7 +76,6 @@ def test_special_tokens_and_template(embedded):
     assert tokenizer.decode(tokenizer.encode(code)) == code
 
 
-def test_a_missing_package_is_said(monkeypatch):
-    monkeypatch.setattr(embedded_model, "DISTRIBUTION", "no-such-package")
+def test_a_missing_package_is_said():
     with pytest.raises(ValueError, match="is not installed; run `make setup CONFIG=demo.env`"):
-        embedded_model.find_gguf()
+        embedded_model.find_gguf("no-such-package")
