@@ -1,16 +1,11 @@
 """Fuse and quantize in one go: a third of the memory, no full-precision model on the disk.
 
-    python fuse_and_quantize.py --model BASE --adapter-path ADAPTERS --q-bits 5 --q-group-size 64 \\
-        --mlx-path OUT
-
 This does what `mlx_lm fuse --dequantize` and then `mlx_lm convert -q` do, with their code. But the
 model is loaded lazily: mlx computes a weight when its shard is written, and then forgets it. So
 memory holds one shard, 5 GB at most. The files are those of the two commands, bit for bit.
 """
 
-import argparse
 from importlib import import_module
-from pathlib import Path
 
 import mlx.core as mx
 from mlx.utils import tree_unflatten
@@ -58,18 +53,15 @@ def in_turn(quantize, save):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="folder of the base model")
+    parser = converter.configure_parser()
+    parser.description = __doc__.splitlines()[0]
     parser.add_argument("--adapter-path", required=True)
-    parser.add_argument("--q-bits", type=int, required=True)
-    parser.add_argument("--q-group-size", type=int, required=True)
-    parser.add_argument("--mlx-path", type=Path, required=True, help="folder to make")
-    args = parser.parse_args()
+    options = vars(parser.parse_args())
+    adapters = options.pop("adapter_path")
     mx.quantize, mx.save_safetensors = in_turn(mx.quantize, mx.save_safetensors)
     # convert() loads what it converts by this name: it gets the fused model instead.
-    converter.load = lambda *_, **__: fused(args.model, args.adapter_path)
-    sizes = {"q_bits": args.q_bits, "q_group_size": args.q_group_size}
-    converter.convert(args.model, args.mlx_path, quantize=True, **sizes)
+    converter.load = lambda base, **_: fused(base, adapters)
+    converter.convert(**options | {"quantize": True})
 
 
 if __name__ == "__main__":
