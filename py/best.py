@@ -1,13 +1,10 @@
 """Keep the best checkpoint: the one with the lowest validation loss, or with the most right calls.
 
-    python best.py STAGING OUT [--select calls --select-rows N --tools TOOLS --data DATA]
-
-It runs when a training has ended. mlx-lm keeps the last weights, and the loss that it reports for a
-checkpoint is of the weights one update earlier. So this program loads the best few checkpoints by
-that loss, and the last one, from their files, and validates them again. It uses every row; mlx-lm
-leaves out those that fill no batch. With --select calls they also answer validation rows, and the
-loss decides only between equals. OUT gets the adapter, its config, the metrics and training.json.
-STAGING is not changed. Exit status 1: no checkpoint can be kept.
+mlx-lm keeps the last weights, and the loss that it reports for a checkpoint is of the weights one
+update earlier. So this program loads the best few checkpoints by that loss, and the last one, from
+their files, and validates them again. It uses every row; mlx-lm leaves out those that fill no
+batch. With --select calls they also answer validation rows, and the loss decides only between
+equals.
 """
 
 import argparse
@@ -19,7 +16,7 @@ from pathlib import Path
 from mlx_lm import load
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from checkpoints import FINAL, METRICS, losses, read_metrics, run_folders, trained_weights
+from checkpoints import FINAL, METRICS, find_checkpoints, losses, read_metrics, run_folders
 from files import read_json, write_json
 from loss import valid_rows, validation_loss
 from models import hub_name
@@ -93,32 +90,28 @@ def numbers(entry: dict, rows: int) -> str:
 
 
 def say(training: dict) -> None:
-    """Print the candidates as a table, and the choice."""
+    """Print the candidates, and the choice."""
     best, gain = training["best_iteration"], training["gain_over_last"]
-    rows = training.get("select_rows", 0)
-    print("  iteration   while training   from its file" + ("   right calls" if rows else ""))
-    for entry in training["candidates"]:
-        line = "  {iteration:>9}   {reported:>14.4f}   {val_loss:>13.4f}".format(**entry)
-        line += f"   {entry['right_calls']:>4} of {rows:<3}" if rows else ""
-        print(line + ("  best" if entry["iteration"] == best else ""))
-    kept = next(entry for entry in training["candidates"] if entry["iteration"] == best)
+    rows, candidates = training.get("select_rows", 0), training["candidates"]
+    for entry in candidates:
+        loss = f"{numbers(entry, rows)} ({entry['reported']:.4f} while training)"
+        print(f"  iteration {entry['iteration']}: {loss}")
+    kept = next(entry for entry in candidates if entry["iteration"] == best)
     lower = f", {gain:.4f} lower than the last" if gain and gain > 0 else ""
     print(f"Keeping iteration {best}: {numbers(kept, rows)}{lower}.")
-    lowest = min(training["candidates"], key=lambda entry: entry["val_loss"])
+    lowest = min(candidates, key=lambda entry: entry["val_loss"])
     if lowest["iteration"] != best:
         print(f"The loss would keep iteration {lowest['iteration']}: {numbers(lowest, rows)}.")
 
 
 def keep_best(args) -> None:
-    """Fill OUT. Raises Failed when there is no checkpoint to keep."""
+    """Make the folder args.out. Raises Failed when there is no checkpoint to keep."""
     staging, out = args.staging, args.out
     ended = read_json(staging / "training.json")
     if ended["failed"]:
         raise Failed(ended["stop_reason"])
     config = read_json(staging / "adapter_config.json")
-    checkpoints = trained_weights(staging, ended)
-    if not checkpoints:
-        raise Failed(f"{staging}: no checkpoint to keep; SAVE_EVERY is more than ITERS?")
+    checkpoints = find_checkpoints(staging)
     asked, schemas = [], {}
     if args.select == "calls":
         schemas = read_schemas(args.tools)
@@ -142,7 +135,6 @@ def keep_best(args) -> None:
             {"iteration": n, "reported": reported[n], **entry} for n, entry in found.items()
         ],
     }
-    shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     copy_records(staging, config, out)
     shutil.copy(checkpoints[best], out / FINAL)

@@ -46,18 +46,6 @@ def find_checkpoints(staging: Path) -> dict[int, Path]:
     return found
 
 
-def trained_weights(staging: Path, ended: dict) -> dict[int, Path]:
-    """{iteration: file} of all checkpoints of a training that has ended; `ended` is training.json.
-
-    If ITERS is not a multiple of SAVE_EVERY, the last weights are in no checkpoint. They are added.
-    """
-    found = find_checkpoints(staging)
-    last, iterations = run_folders(staging)[-1][1] / FINAL, ended["iterations"]
-    if iterations == ended["planned"] and iterations not in found and is_whole(last):
-        found[iterations] = last
-    return found
-
-
 def read_metrics(folder: Path) -> list[dict]:
     """The entries of metrics.jsonl; none without that file."""
     return read_json_lines(folder / METRICS)

@@ -91,12 +91,10 @@ class Metrics(TrainingCallback):
             raise StopTraining(self.reason, failed=False)
 
     def on_val_loss_report(self, val_info: dict) -> None:
-        """mlx-lm calls it after each validation, with the number of updates before it."""
+        """mlx-lm calls it after each validation. It prints 1 more than the updates before it."""
         iteration, loss = self.start + val_info["iteration"], val_info["val_loss"]
         self.write(iteration, "val_loss", loss, val_seconds=round(val_info["val_time"], 2))
-        if self.start and iteration == self.start:  # an unbroken run has no validation here
-            self.curve.append(loss)
-        else:
+        if not self.start or iteration > self.start:  # resumed, it validates the same weights again
             self.judge(loss)
         if self.folder:
             print(f"          {sparkline(self.curve)}  lowest {min(self.curve):.3f}")

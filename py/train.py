@@ -1,15 +1,8 @@
 """Train: run an `mlx_lm lora` command, keep its metrics, stop it early, resume it.
 
-    python train.py [--resume] [--patience N] [--min-delta D] [--rank 8 ...] mlx_lm lora --train ...
-
 mlx-lm trains as the command would, and reports to one more of its callbacks (py/metrics.py). The
 parameters of LoRA and the learning rate schedule have no flags there, so they are options here.
-
-In metrics.jsonl an iteration is the number of batches that the weights have seen. mlx-lm validates
-before the update of iteration N and prints that loss under N; here it stands under N - 1. Under
-mlx.launch every worker runs this program, and worker 0 alone writes.
-
-Exit status: 0 trained or stopped early, 1 a loss of NaN or infinity, 2 an input that can't be used.
+Under mlx.launch every worker runs this program, and worker 0 alone writes.
 """
 
 import argparse
@@ -26,10 +19,10 @@ import mlx.core as mx
 from mlx_lm import lora
 from mlx_lm.tuner.callbacks import SUPPORT_CALLBACK
 
-from checkpoints import METRICS, RESUMED, find_checkpoints, read_metrics, run_folders
+from checkpoints import FINAL, METRICS, RESUMED, find_checkpoints, read_metrics, run_folders
 from files import read_json, sha256_of, write_json, write_text
 from metrics import Metrics, StopTraining
-from program import run
+from program import Failed, run
 
 INPUTS = "inputs.json"  # what the training in a folder is made of
 
@@ -64,11 +57,14 @@ def describe_inputs(options: Namespace) -> dict:
     return inputs | {"rows": [sha256_of(file) for file in rows]}
 
 
-def prepare(folder: Path, inputs: dict, resume: bool) -> tuple[int, list[dict]]:
+def prepare(folder: Path, inputs: dict, resume: bool) -> tuple[int, list[dict]] | None:
     """(iterations done, their metrics) of the training in `folder`; without `resume` a new one.
 
-    Raises ValueError when the training there has other inputs.
+    None if it has ended. Raises ValueError when the training there has other inputs.
     """
+    if resume and (folder / "training.json").is_file():
+        print(f"The training in {folder} had come to its end.")
+        return None
     done = max(find_checkpoints(folder), default=0) if resume else 0
     if not done:
         shutil.rmtree(folder, ignore_errors=True)
@@ -119,22 +115,23 @@ def run_lora(options: Namespace, metrics: Metrics) -> StopTraining | None:
     return None
 
 
-def train(args: Namespace, options: Namespace, scratch: Path) -> int:
-    """Train, or go on with a training; the exit status. Workers other than 0 write to `scratch`."""
+def train(args: Namespace, options: Namespace, scratch: Path) -> None:
+    """Train, or go on with a training. Workers other than 0 write to `scratch`.
+
+    Raises Failed for a loss of NaN or infinity, ValueError for an input that can't be used.
+    """
     world, folder = mx.distributed.init(), Path(options.adapter_path)
     writes = world.rank() == 0
     inputs = describe_inputs(options)
     check_workers(world, options.batch_size, inputs)
     plan = None
     try:
-        if writes and not (args.resume and (folder / "training.json").is_file()):
+        if writes:
             plan = prepare(folder, inputs, args.resume)
     finally:  # the other workers wait for the plan, also after an error
         plan = json.loads(share(world, json.dumps(plan).encode()))
     if plan is None:
-        if writes:
-            print(f"The training in {folder} had come to its end.")
-        return 0
+        return
     done, reported = plan
     metrics = Metrics(folder if writes else None, done, reported, args, options)
     output = folder if writes else scratch
@@ -151,15 +148,18 @@ def train(args: Namespace, options: Namespace, scratch: Path) -> int:
     options.adapter_path = str(output)
     stopped = run_lora(options, metrics) if options.iters else None
     if writes:
+        if options.iters and not stopped:  # mlx-lm numbers the weights of each SAVE_EVERY only
+            shutil.copy(output / FINAL, output / f"{options.iters:07d}_{FINAL}")
         record(folder, metrics, stopped, world.size())
-    return int(bool(stopped and stopped.failed))
+    if stopped and stopped.failed:
+        raise Failed(str(stopped))
 
 
 def record(folder: Path, metrics: Metrics, stopped: StopTraining | None, workers: int) -> None:
     """Write training.json, which says that training has ended, and how."""
     failed = bool(stopped and stopped.failed)
-    if stopped:
-        print(f"{'train' if failed else 'Stopped early'}: {stopped}", file=sys.stderr)
+    if stopped and not failed:
+        print(f"Stopped early: {stopped}", file=sys.stderr)
     resumed_at = [start for start, _ in run_folders(folder)][1:]
     training = {
         "schema": 1,
@@ -183,7 +183,7 @@ def interrupted(_signum, _frame):
     raise KeyboardInterrupt
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--patience", type=int, default=0, help="validations; 0 never stops early")
@@ -200,13 +200,13 @@ def main() -> int:
         signal.signal(signum, interrupted)
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            return train(args, options, Path(scratch))
+            train(args, options, Path(scratch))
     except KeyboardInterrupt:
         if mx.distributed.init().rank() == 0:
             done = max(find_checkpoints(folder), default=0)
             how = f"RESUME=1 goes on after iteration {done}, without it training starts over"
             print(f"train: interrupted; {how}", file=sys.stderr)
-        return 130
+        sys.exit(130)
 
 
 if __name__ == "__main__":
