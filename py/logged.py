@@ -11,7 +11,6 @@ is that of the command.
 import fcntl
 import json
 import os
-import platform
 import pty
 import re
 import shutil
@@ -100,7 +99,7 @@ def main() -> int:
     seconds = round(time.monotonic() - started, 1)
     entry = {"output": output.name, "program": command[1], "seconds": seconds}
     with (folder / "logs/times.jsonl").open("a") as stream:
-        stream.write(json.dumps(entry | {"machine": platform.node()}) + "\n")
+        stream.write(json.dumps(entry) + "\n")
     return 0
 
 

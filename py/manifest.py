@@ -1,10 +1,4 @@
-"""Write manifest.json, which says what made a build, or check the files against it.
-
-    python manifest.py write --build BUILD --out MANIFEST
-    python manifest.py verify --build BUILD
-
-Exit status: 1 for a difference, 2 for a file that can't be read.
-"""
+"""Write manifest.json, which says what made a build, or check the files against it."""
 
 import argparse
 import os
@@ -54,13 +48,11 @@ def git_state() -> dict | None:
         return None
 
 
-def step_times(build: Path, machine: str = "") -> dict[str, float]:
-    """Output -> seconds that its commands took when they last ran, on `machine` if one is named."""
+def step_times(build: Path) -> dict[str, float]:
+    """Output -> seconds that its commands took when they last ran."""
     seconds = {}
     for entry in read_json_lines(build / "logs/times.jsonl"):
-        if machine in ("", entry["machine"]):
-            programs = seconds.setdefault(entry["output"], {})
-            programs[entry.get("program")] = entry["seconds"]
+        seconds.setdefault(entry["output"], {})[entry.get("program")] = entry["seconds"]
     return {output: round(sum(programs.values()), 1) for output, programs in seconds.items()}
 
 

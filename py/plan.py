@@ -1,10 +1,9 @@
-"""`make plan`: which steps will run, how long each took last time here, and what it will write.
+"""`make plan`: which steps will run, how long each took last time, and what it will write.
 
 Reads the outputs that make would make from standard input, one a line.
 """
 
 import argparse
-import platform
 import sys
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def duration(seconds: float | None) -> str:
 
 def step_lines(build: Path, to_make: list[str], sizes: dict[str, int]) -> list[str]:
     """A table: each output, whether it will be made, how long that took, how large it is."""
-    times = step_times(build, platform.node())
+    times = step_times(build)
     lines = [f"  {'output':<14} {'to make':<8} {'last time':>9}  {'writes':>9}"]
     for output in OUTPUTS.split():
         if output in to_make or (build / output).exists():
