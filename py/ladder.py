@@ -1,12 +1,8 @@
 """Did the adapter survive? One loss for each step from the base to the quantized model.
 
-    base -> base + adapter -> fused -> q5
-
 Each is validated on the same rows, tokenized once. The adapter's gain is what it takes off the
 base's loss; each later step keeps a share of it. Fused into weights too coarse for it, an adapter
 is rounded away. Otherwise only a score would show that, hours later.
-
-Exit status: 1 when the adapter has vanished in fusing or a loss is NaN, 2 for an unreadable file.
 """
 
 import argparse

@@ -3,9 +3,7 @@
     python logged.py OUTPUT COMMAND...
 
 OUTPUT is what the Makefile's rule makes. A lock on its folder keeps a second make out; it ends with
-the process, also after kill -9. A killed run may have left OUTPUT.tmp, which is removed first. The
-log is logs/NAME.log. It has plain text, and of a progress bar only the last state. The exit status
-is that of the command.
+the process, also after kill -9. A killed run may have left OUTPUT.tmp, which is removed first.
 """
 
 import fcntl

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from files import read_json, read_json_lines, sha256_of, write_json
 from models import revisions
-from program import run
+from program import Failed, run
 from settings import ROOT, add_config, load_settings
 
 MODELS = ("adapters", "fused", "q5", "q5-float32")
@@ -118,7 +118,7 @@ def differences(build: Path) -> list[str]:
     return found + [f"{file}: is not in the manifest" for file in new]
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config(parser)
     parser.add_argument("command", choices=("write", "verify"))
@@ -127,15 +127,14 @@ def main() -> int:
     args = parser.parse_args()
     if args.command == "write":
         write_json(args.out, make_manifest(load_settings(args.config), args.build))
-        return 0
+        return
     found = differences(args.build)
     for line in found:
         print(f"  differs  {line}")
     if found:
-        print("To make a changed output again, remove it and run its step, such as make quantize.")
-        return 1
+        again = "to make a changed output again, remove it and run its step, such as make quantize"
+        raise Failed(f"files differ; {again}")
     print(f"{args.build}: all as {args.build}/manifest.json has it")
-    return 0
 
 
 if __name__ == "__main__":

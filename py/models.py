@@ -1,11 +1,7 @@
 """Where is a model? In a folder of yours, on the Hugging Face hub, or in the demo's package.
 
-    python models.py --out build/base.tmp
-
-Puts the base model at --out: a link to its folder, with its weights. A name on the hub can stand
-for other weights tomorrow. So the hub is asked once: models.json in the build folder notes the
-revision, and the recipe uses that one from then on. BASE_MODEL=org/name@revision names one. Exit
-status 2: the model cannot be had.
+A name on the hub can stand for other weights tomorrow. So the hub is asked once: models.json in the
+build folder notes the revision, and the recipe uses that one from then on.
 """
 
 import argparse
@@ -114,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config(parser)
     parser.add_argument("--model", help="download this one into the hub's cache, and make no link")
-    parser.add_argument("--out", type=Path, help="link to make, or folder")
+    parser.add_argument("--out", type=Path, help="where to link or make the base model")
     args = parser.parse_args()
     settings = load_settings(args.config)
     if args.model:

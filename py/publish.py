@@ -1,12 +1,8 @@
 """Give the quantized model its tool parser, prompt format and model card.
 
-    python publish.py --model build/q5.tmp
-    python publish.py --model build/q5 --result build/eval.json.tmp
-
-The first command sets the tool parser that preflight found: a server without it infers one, which
-may drop every call. It makes the chat template ask without thinking, as in training, whoever asks.
-And it writes README.md, a model card. The second command writes only the card again, with the
-scores. It writes in place, so that the folder keeps its date.
+The tool parser is the one that preflight found: a server without it infers one, which may drop
+every call. The chat template asks without thinking, as in training, whoever asks. With --result
+only the card, README.md, is written again, in place, so that the folder keeps its date.
 """
 
 import argparse
