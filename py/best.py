@@ -22,6 +22,7 @@ from loss import valid_rows, validation_loss
 from models import hub_name
 from program import Failed, run
 from right_calls import count_right, rows_of
+from rows import read_rows
 from tools import read_schemas
 
 TRIED = 3  # of the best reported losses
@@ -59,13 +60,6 @@ def recompute(
     if not found:
         raise Failed("no checkpoint has a validation loss that is a number")
     return found
-
-
-def epochs(config: dict, iterations: int) -> float:
-    """How often the training saw each row."""
-    with Path(config["data"], "train.jsonl").open("rb") as stream:
-        rows = sum(1 for line in stream if line.strip())
-    return round(iterations * config["batch_size"] / rows, 4)
 
 
 def copy_records(staging: Path, config: dict, out: Path) -> None:
@@ -116,6 +110,7 @@ def keep_best(args) -> None:
     if args.select == "calls":
         schemas = read_schemas(args.tools)
         asked = rows_of(args.data, args.select_rows, schemas)
+    rows = sum(1 for _ in read_rows(Path(config["data"]) / "train.jsonl"))
     validations = losses(read_metrics(staging), "val_loss")
     reported = {n: last_reported(validations, n) for n in checkpoints}
     tried = {*sorted(checkpoints, key=reported.get)[:TRIED], max(checkpoints)}
@@ -128,7 +123,7 @@ def keep_best(args) -> None:
         "last_val_loss": last,
         "gain_over_last": None if last is None else last - loss,
         "base_val_loss": validations[0],
-        "epochs": epochs(config, ended["iterations"]),
+        "epochs": round(ended["iterations"] * config["batch_size"] / rows, 4),
         "select": args.select,
         **({"select_rows": len(asked)} if asked else {}),
         "candidates": [
