@@ -1,4 +1,4 @@
-"""What mlx-lm reports while it trains: metrics.jsonl, a curve in the terminal, an early stop."""
+"""What mlx-lm reports while it trains: metrics.jsonl, and an early stop."""
 
 import json
 import math
@@ -9,8 +9,6 @@ from mlx_lm.tuner.callbacks import TrainingCallback
 
 from checkpoints import METRICS, losses
 
-BARS = "▁▂▃▄▅▆▇█"
-
 
 class StopTraining(Exception):
     """Leaves mlx-lm's training loop; `failed` when the weights are of no use."""
@@ -18,14 +16,6 @@ class StopTraining(Exception):
     def __init__(self, reason: str, failed: bool):
         super().__init__(reason)
         self.failed = failed
-
-
-def sparkline(values: list[float]) -> str:
-    """The last 40 of `values` as a line of bars, the lowest at the bottom."""
-    values = values[-40:]
-    low, high = min(values), max(values)
-    step = (high - low) / (len(BARS) - 1) or 1
-    return "".join(BARS[round((value - low) / step)] for value in values)
 
 
 class Metrics(TrainingCallback):
@@ -43,14 +33,13 @@ class Metrics(TrainingCallback):
         last = reported[-1] if reported else {"seconds": 0, "tokens": 0}
         self.earlier_tokens = self.tokens = last["tokens"]
         self.began = time.monotonic() - last["seconds"]
-        self.curve, self.lowest, self.stale = [], math.inf, 0
+        self.lowest, self.stale = math.inf, 0
         for loss in losses(reported, "val_loss").values():
             self.judge(loss)
         self.ends_after, self.reason = None, ""  # of an early stop
 
     def judge(self, loss: float) -> None:
         """Count a validation: `stale` is how many in a row did not lower the loss."""
-        self.curve.append(loss)
         if loss < self.lowest - self.min_delta:
             self.lowest, self.stale = loss, 0
         else:
@@ -96,12 +85,11 @@ class Metrics(TrainingCallback):
         self.write(iteration, "val_loss", loss, val_seconds=round(val_info["val_time"], 2))
         if not self.start or iteration > self.start:  # resumed, it validates the same weights again
             self.judge(loss)
-        if self.folder:
-            print(f"          {sparkline(self.curve)}  lowest {min(self.curve):.3f}")
+        lower = f"a loss lower by {self.min_delta:g} than {self.lowest:.4f}"
+        stale = f"{self.stale} validations without {lower}"
+        if self.folder and self.stale > 1:
+            print(f"          {stale}")
         if self.patience and self.stale >= self.patience and not self.ends_after:
             done = val_info["iteration"] + 1
             self.ends_after = self.start + done + -done % self.save_every  # the next checkpoint
-            self.reason = (
-                f"{self.patience} validations without a loss lower by {self.min_delta:g}"
-                f" than {self.lowest:.4f}, the last after {iteration} iterations"
-            )
+            self.reason = f"{stale}, the last after {iteration} iterations"
