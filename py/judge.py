@@ -13,11 +13,10 @@ from pathlib import Path
 from mlx_lm import convert
 from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import get_total_parameters
-from safetensors import SafetensorError, safe_open
 
-from checkpoints import FINAL
+from checkpoints import FINAL, is_whole
 from checks.plan import free_bytes, serves_float32
-from files import files_sha256, read_json, weights_sha256, write_json
+from files import files_sha256, read_json, weights_bytes, weights_sha256, write_json
 from models import WEIGHT_FILES, find_model
 from program import describe
 from settings import load_settings
@@ -32,8 +31,11 @@ def prepare(args, parser: str | None = None) -> dict:
     """
     work, settings = args.work, load_settings()
     model = find_model(settings | {"MODEL": str(args.model)}, "MODEL", WEIGHT_FILES).resolve()
-    if not any(model.glob("*.safetensors")):
+    files = list(model.glob("*.safetensors"))
+    if not files:
         raise ValueError(f"{args.model}: no safetensors file there, so no MLX model")
+    if torn := [str(file) for file in files if not is_whole(file)]:
+        raise ValueError(f"{torn[0]}: cannot be read; copy or download it again")
     adapter_file = find_adapter(args, model) if args.adapters else None
     served, note = work / "model", work / "made.json"
     made = read_json(note) if note.is_file() else {}
@@ -43,7 +45,7 @@ def prepare(args, parser: str | None = None) -> dict:
             f"{work}: is of {' '.join(made['asked'])}; give this one another NAME=, or delete it"
         )
     source = {"weights": weights_sha256(model), "files": files_sha256(model)}
-    source["float32"] = serves_float32(settings) and not is_float32(model)
+    source["float32"] = serves_float32(settings)
     if not served.is_dir() or made.get("source") != source:
         make_served(model, served, source["float32"])
         made = {}
@@ -61,31 +63,20 @@ def prepare(args, parser: str | None = None) -> dict:
 
 
 def make_served(model: Path, served: Path, float32: bool) -> None:
-    """Make the folder `served`: links, or a float32 copy if that is wanted and fits."""
+    """Make the folder `served`: links, or a float32 copy if that is wanted, larger, and fits."""
     config, staging = read_json(model / "config.json"), served.with_name("model.tmp")
     for folder in (served, staging):
         shutil.rmtree(folder, ignore_errors=True)
     staging.parent.mkdir(parents=True, exist_ok=True)
     need = 4 * get_total_parameters(build_model(config))
-    if float32 and need < min(0.8 * memory_bytes(), free_bytes(staging)):
+    fits = need < min(0.8 * memory_bytes(), free_bytes(staging))
+    if float32 and fits and weights_bytes(model) < need:
         convert(str(model), staging, dtype="float32", dequantize="quantization" in config)
     else:
         staging.mkdir()
         for file in model.iterdir():
             (staging / file.name).symlink_to(file)
     staging.rename(served)
-
-
-def is_float32(model: Path) -> bool:
-    """Are all weights float32 already?"""
-    types = set()
-    for file in model.glob("*.safetensors"):
-        try:
-            with safe_open(file, "np") as tensors:
-                types.update(tensors.get_slice(name).get_dtype() for name in tensors.keys())
-        except SafetensorError as error:
-            raise ValueError(f"{file}: cannot be read ({error})") from error
-    return types == {"F32"}
 
 
 def find_adapter(args, model: Path) -> Path:
