@@ -26,7 +26,7 @@ from shapes import build_model, memory_bytes
 def prepare(args, parser: str | None = None) -> dict:
     """{served, adapter, float32, weights}: what is served in the place of a model.
 
-    `parser` is the tool parser that it must have; None leaves it as it is. `weights` is the sha256
+    `parser` is the tool parser that it gets; None leaves it as it is. `weights` is the sha256
     of the model's. Raises ValueError for a model or adapters that cannot be used.
     """
     work, settings = args.work, load_settings()
@@ -48,12 +48,11 @@ def prepare(args, parser: str | None = None) -> dict:
     source["float32"] = serves_float32(settings)
     if not served.is_dir() or made.get("source") != source:
         make_served(model, served, source["float32"])
-        made = {}
-    if parser := parser or made.get("parser"):
+    if parser:
         file = served / "tokenizer_config.json"  # written, it replaces the link to the model's
         write_json(file, read_json(file) | {"tool_parser_type": parser})
         print(f"served with the tool parser {parser}, which keeps the model's calls", flush=True)
-    write_json(note, {"asked": asked, "source": source, "parser": parser})
+    write_json(note, {"asked": asked, "source": source})
     return {
         "served": served,
         "adapter": work / "adapter" if adapter_file else None,
