@@ -6,11 +6,10 @@
 # phase40.env names every key there is. CONFIG has only the lines that differ from it.
 config=$1
 shift
-case $config in *[!A-Za-z0-9_.,:/@+~-]*)
-    echo "CONFIG=$config: a path is letters, digits and _.,:/@%+~-"
+if [[ $config == *[!A-Za-z0-9_.,:/@+~-]* ]]; then
+    echo "CONFIG=$config: a path is letters, digits and _.,:/@+~-"
     exit
-    ;;
-esac
+fi
 for file in phase40.env "$config"; do
     [ -f "$file" ] && [ -r "$file" ] || {
         echo "$file: no such config; CONFIG names an env file such as phase40.env"
