@@ -48,14 +48,6 @@ def copy_output(source: int, log, live: bool) -> None:
         os.write(1, data if live else text)
 
 
-def open_log(output: Path):
-    """The step's log. It begins anew when the step's last run came to its end."""
-    path = output.parent / "logs" / f"{output.stem}.log"
-    path.parent.mkdir(exist_ok=True)
-    finished = path.is_file() and b"\nmade " in path.read_bytes()  # bin/done.sh writes that line
-    return path.open("wb" if finished else "ab")
-
-
 def run_command(command: list[str], log, lock: int) -> int:
     """Run `command`, which inherits the lock; its exit status, 128+N if signal N ended it."""
     live = sys.stdout.isatty()
@@ -82,17 +74,20 @@ def main() -> int:
     except BlockingIOError:
         raise ValueError(f"{folder}: another make is at work here; wait for it") from None
     subprocess.run(["rm", "-rf", half_made], check=True)
+    path = folder / "logs" / f"{output.stem}.log"
+    path.parent.mkdir(exist_ok=True)
+    ended = path.is_file() and b"\nmade " in path.read_bytes()  # bin/done.sh writes that line
     started = time.monotonic()
-    with open_log(output) as log:
+    with path.open("wb" if ended else "ab") as log:  # a new log, or more of the step's last one
         status = run_command(command, log, lock)
     if status:
         subprocess.run(["rm", "-rf", half_made], check=True)
         if status not in INTERRUPTED:
-            said = Path(log.name).read_text(encoding="utf-8", errors="replace").rstrip()
+            said = path.read_text(encoding="utf-8", errors="replace").rstrip()
             why = said.rpartition("\n")[2].strip() or "it said nothing"
             if shutil.disk_usage(folder).free < FULL:
                 why = "the disk is full; free some, then run make again"
-            print(f"{output}: not made: {why} ({log.name})", file=sys.stderr)
+            print(f"{output}: not made: {why} ({path})", file=sys.stderr)
         return status
     seconds = round(time.monotonic() - started, 1)
     entry = {"output": output.name, "program": command[1], "seconds": seconds}
