@@ -8,14 +8,11 @@ from pathlib import Path
 from mlx_lm.tuner.callbacks import TrainingCallback
 
 from checkpoints import METRICS, losses
+from program import Failed
 
 
 class StopTraining(Exception):
-    """Leaves mlx-lm's training loop; `failed` when the weights are of no use."""
-
-    def __init__(self, reason: str, failed: bool):
-        super().__init__(reason)
-        self.failed = failed
+    """Leaves mlx-lm's training loop early. Failed leaves it when the weights are of no use."""
 
 
 class Metrics(TrainingCallback):
@@ -50,17 +47,16 @@ class Metrics(TrainingCallback):
         return round(time.monotonic() - self.began, 2)
 
     def write(self, iteration: int, kind: str, loss: float, **more) -> None:
-        """Add a line to metrics.jsonl. Raises StopTraining for NaN or infinity."""
+        """Add a line to metrics.jsonl. Raises Failed for NaN or infinity."""
         finite = math.isfinite(loss)
         entry = {"iteration": iteration, kind: loss if finite else None, "tokens": self.tokens}
         if self.folder:
             with (self.folder / METRICS).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry | {"seconds": self.seconds()} | more) + "\n")
         if not finite:
-            raise StopTraining(
+            raise Failed(
                 f"the {kind} is {loss} after {self.iterations} iterations: lower LEARNING_RATE,"
-                " and see that MAX_SEQ_LENGTH leaves an answer in every row",
-                failed=True,
+                " and see that MAX_SEQ_LENGTH leaves an answer in every row"
             )
 
     def on_train_loss_report(self, train_info: dict) -> None:
@@ -77,7 +73,7 @@ class Metrics(TrainingCallback):
         )
         # mlx-lm saves a checkpoint after its iteration's report. After the last it ends by itself.
         if self.ends_after and self.ends_after < self.iterations < self.planned:
-            raise StopTraining(self.reason, failed=False)
+            raise StopTraining(self.reason)
 
     def on_val_loss_report(self, val_info: dict) -> None:
         """mlx-lm calls it after each validation. It prints 1 more than the updates before it."""

@@ -103,14 +103,14 @@ def lora_options(args: Namespace) -> Namespace:
     return options
 
 
-def run_lora(options: Namespace, metrics: Metrics) -> StopTraining | None:
-    """Run mlx_lm lora, which reports to `metrics`; how it was stopped, if it was."""
+def run_lora(options: Namespace, metrics: Metrics) -> StopTraining | Failed | None:
+    """Run mlx_lm lora, which reports to `metrics`; what stopped it, if it was stopped."""
     SUPPORT_CALLBACK["metrics"] = lambda **_: metrics
     services = [options.report_to] if options.report_to and metrics.folder else []
     options.report_to = ",".join(["metrics", *services])
     try:
         lora.run(options)
-    except StopTraining as stop:
+    except (StopTraining, Failed) as stop:
         return stop
     return None
 
@@ -138,9 +138,9 @@ def train(args: Namespace, options: Namespace, scratch: Path) -> None:
     if done:
         output = output / f"{RESUMED}{done:07d}"
         output.mkdir(exist_ok=True)
-        weights = share(world, find_checkpoints(folder)[done].read_bytes() if writes else b"")
         checkpoint = scratch / "checkpoint.safetensors"
-        checkpoint.write_bytes(weights)
+        weights = find_checkpoints(folder)[done].read_bytes() if writes else b""
+        checkpoint.write_bytes(share(world, weights))
         options.resume_adapter_file = str(checkpoint)
         options.iters -= done
         options.seed = (options.seed + done) % 2**32
@@ -151,21 +151,20 @@ def train(args: Namespace, options: Namespace, scratch: Path) -> None:
         if options.iters and not stopped:  # mlx-lm numbers the weights of each SAVE_EVERY only
             shutil.copy(output / FINAL, output / f"{options.iters:07d}_{FINAL}")
         record(folder, metrics, stopped, world.size())
-    if stopped and stopped.failed:
-        raise Failed(str(stopped))
+    if isinstance(stopped, Failed):
+        raise stopped
 
 
-def record(folder: Path, metrics: Metrics, stopped: StopTraining | None, workers: int) -> None:
+def record(folder: Path, metrics: Metrics, stopped: Exception | None, workers: int) -> None:
     """Write training.json, which says that training has ended, and how."""
-    failed = bool(stopped and stopped.failed)
-    if stopped and not failed:
+    if isinstance(stopped, StopTraining):
         print(f"Stopped early: {stopped}", file=sys.stderr)
     resumed_at = [start for start, _ in run_folders(folder)][1:]
     training = {
         "schema": 1,
         "stopped_early": stopped is not None,
         "stop_reason": str(stopped) if stopped else None,
-        "failed": failed,
+        "failed": isinstance(stopped, Failed),
         "iterations": metrics.iterations,
         "planned": metrics.planned,
         "seconds": metrics.seconds(),
