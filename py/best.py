@@ -29,11 +29,6 @@ TRIED = 3  # of the best reported losses
 SERVICES = ("wandb", "swanlog")  # folders that REPORT_TO makes in the adapter path
 
 
-def last_reported(validations: dict[int, float], iteration: int) -> float:
-    """The loss of the last validation that training made up to this iteration."""
-    return validations[max(seen for seen in validations if seen <= iteration)]
-
-
 def recompute(
     config: dict, weights: dict[int, Path], asked: list, schemas: dict
 ) -> dict[int, dict]:
@@ -112,7 +107,9 @@ def keep_best(args) -> None:
         asked = rows_of(args.data, args.select_rows, schemas)
     rows = sum(1 for _ in read_rows(Path(config["data"]) / "train.jsonl"))
     validations = losses(read_metrics(staging), "val_loss")
-    reported = {n: last_reported(validations, n) for n in checkpoints}
+    reported = {}
+    for n in checkpoints:  # the last validation that training made up to this iteration
+        reported[n] = validations[max(seen for seen in validations if seen <= n)]
     tried = {*sorted(checkpoints, key=reported.get)[:TRIED], max(checkpoints)}
     found = recompute(config, {n: checkpoints[n] for n in sorted(tried)}, asked, schemas)
     best = min(found, key=lambda n: (-found[n].get("right_calls", 0), found[n]["val_loss"]))
