@@ -8,7 +8,6 @@ is rounded away. Otherwise only a score would show that, hours later.
 import argparse
 import gc
 import math
-import sys
 from pathlib import Path
 
 import mlx.core as mx
@@ -92,8 +91,6 @@ def main() -> None:
     kept, warnings = judge(result["losses"])
     result = {"schema": 1, **result, "kept": kept, "warnings": warnings}
     write_json(args.out, result | {"summary": summarize(result["losses"], kept, warnings)})
-    for warning in warnings:
-        print(f"ladder: WARNING: {warning}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_an_adapter_that_fusing_has_rounded_away_is_noticed(lora, coarse, tmp_pa
     assert math.isclose(found["fused"], found["adapter"], rel_tol=1e-3)
     assert kept["fused"] > 0.999 and kept["q5"] < 0.1
     share = f"q5 keeps {kept['q5']:.1%} of the adapter's gain"
-    assert ladder["warnings"] == [share] and f"ladder: WARNING: {share}" in good.stderr
+    assert ladder["warnings"] == [share]
     assert ladder["summary"].endswith(f"**Warning**: {share}.")
     trained = json.loads((tmp_path / "adapters/training.json").read_text())
     assert math.isclose(found["adapter"], trained["best_val_loss"], rel_tol=1e-6)
