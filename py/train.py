@@ -22,7 +22,7 @@ from mlx_lm.tuner.callbacks import SUPPORT_CALLBACK
 from checkpoints import FINAL, METRICS, RESUMED, find_checkpoints, read_metrics, run_folders
 from files import read_json, sha256_of, write_json, write_text
 from metrics import Metrics, StopTraining
-from program import Failed, run
+from program import run
 
 INPUTS = "inputs.json"  # what the training in a folder is made of
 
@@ -103,14 +103,14 @@ def lora_options(args: Namespace) -> Namespace:
     return options
 
 
-def run_lora(options: Namespace, metrics: Metrics) -> StopTraining | Failed | None:
-    """Run mlx_lm lora, which reports to `metrics`; what stopped it, if it was stopped."""
+def run_lora(options: Namespace, metrics: Metrics) -> StopTraining | None:
+    """Run mlx_lm lora, which reports to `metrics`; how it was stopped, if it was."""
     SUPPORT_CALLBACK["metrics"] = lambda **_: metrics
     services = [options.report_to] if options.report_to and metrics.folder else []
     options.report_to = ",".join(["metrics", *services])
     try:
         lora.run(options)
-    except (StopTraining, Failed) as stop:
+    except StopTraining as stop:
         return stop
     return None
 
@@ -151,20 +151,17 @@ def train(args: Namespace, options: Namespace, scratch: Path) -> None:
         if options.iters and not stopped:  # mlx-lm numbers the weights of each SAVE_EVERY only
             shutil.copy(output / FINAL, output / f"{options.iters:07d}_{FINAL}")
         record(folder, metrics, stopped, world.size())
-    if isinstance(stopped, Failed):
-        raise stopped
 
 
-def record(folder: Path, metrics: Metrics, stopped: Exception | None, workers: int) -> None:
+def record(folder: Path, metrics: Metrics, stopped: StopTraining | None, workers: int) -> None:
     """Write training.json, which says that training has ended, and how."""
-    if isinstance(stopped, StopTraining):
+    if stopped:
         print(f"Stopped early: {stopped}", file=sys.stderr)
     resumed_at = [start for start, _ in run_folders(folder)][1:]
     training = {
         "schema": 1,
         "stopped_early": stopped is not None,
         "stop_reason": str(stopped) if stopped else None,
-        "failed": isinstance(stopped, Failed),
         "iterations": metrics.iterations,
         "planned": metrics.planned,
         "seconds": metrics.seconds(),
