@@ -27,7 +27,7 @@ download() { # PATH PART
     for _ in 1 2 3; do
         errors=
         for address in "$url/$1" "$url/${1##*/}"; do
-            said=$(curl --fail --silent --show-error --location --netrc-optional --retry 1 --create-dirs \
+            said=$(curl --fail --silent --show-error --location --netrc-optional --retry 1 \
                 --connect-timeout 10 --speed-limit 1 --speed-time 60 \
                 --continue-at - --output "$2" "$address" 2>&1)
             case $? in
@@ -70,6 +70,8 @@ for file in "$@"; do
         problem "$file: not the file that $checksums lists; it is left as it is: move it away and run make data, or set CHECKSUMS=none if it is your own"
     elif [ "$url" = none ] || ! is_listed "$file" "$sha256"; then
         problem "$file: no such file, and it cannot be fetched (DATA_URL=$url, CHECKSUMS=$checksums); is DATA, or another key that names it, misspelt?"
+    elif ! mkdir -p "$(dirname "$file")"; then
+        status=2
     elif ! download "$path" "$part"; then
         problem "$file: cannot be fetched:$errors run make data again, or set DATA_URL to a mirror or a file:// folder that has it"
     elif ! cp "$part" "$copy" 2>/dev/null; then # A copy: another make may still write to $part.
