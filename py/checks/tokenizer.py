@@ -1,7 +1,6 @@
 """Is the base model's tokenizer the one that the training format was made for?
 
-Phase 25 trained a Mistral on rows written for Qwen and scored 0%: its tokenizer had none of the
-special tokens. This file compares the tokenizer files of BASE_MODEL and REFERENCE_MODEL.
+This file compares the tokenizer files of BASE_MODEL and REFERENCE_MODEL.
 checks/rows.py compares the tokens that both make of the rows.
 """
 
@@ -11,7 +10,6 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from checks import finding
-from files import read_json
 from show import some
 from suite import read_special_tokens
 
@@ -48,19 +46,14 @@ def check_special_tokens(tokenizers: dict, path: Path) -> dict:
     return finding("tokenizer.special_tokens", "fail" if wrong else "ok", what, evidence, FIX)
 
 
-def contents(folder: Path, tokenizer) -> dict:
-    """The content of tokenizer.json, or what it would be for a model that has no such file."""
+def parts_of(folder: Path, tokenizer) -> dict[str, dict]:
+    """The parts of tokenizer.json, each as {what: its value}, in the order of the findings.
+
+    One file spells out the defaults that another leaves out, so they are filled in.
+    """
     file = folder / "tokenizer.json"
-    return read_json(file) if file.is_file() else json.loads(tokenizer.backend_tokenizer.to_str())
-
-
-def with_defaults(content: dict) -> dict:
-    """`content` with the defaults that one tokenizer.json spells out and another leaves out."""
-    return json.loads(Tokenizer.from_str(json.dumps(content)).to_str())
-
-
-def parts_of(content: dict) -> dict[str, dict]:
-    """The parts of a tokenizer.json, each as {what: its value}, in the order of the findings."""
+    backend = Tokenizer.from_file(str(file)) if file.is_file() else tokenizer.backend_tokenizer
+    content = json.loads(backend.to_str())
     vocabulary, merges = content["model"]["vocab"], content["model"].get("merges") or []
     if isinstance(vocabulary, list):  # [token, score] in the order of their ids
         vocabulary = {token: id for id, (token, _) in enumerate(vocabulary)}
@@ -77,10 +70,9 @@ def parts_of(content: dict) -> dict[str, dict]:
 
 def compare(part: str, here: dict, there: dict, fix: str = FIX) -> dict:
     """The finding on one part of both tokenizers."""
-    keys = {**there, **here} if here != there else ()
     different = [
         f"{key}: {here.get(key, MISSING)!s:.60} here, {there.get(key, MISSING)!s:.60} there"
-        for key in keys
+        for key in {**there, **here}
         if here.get(key) != there.get(key)
     ]
     evidence = f"{some(different) or 'equal'} ({len(here):,} here, {len(there):,} there)"
@@ -90,10 +82,7 @@ def compare(part: str, here: dict, there: dict, fix: str = FIX) -> dict:
 
 def check_tokenizer(folders: dict, tokenizers: dict, special_tokens: Path) -> list[dict]:
     """All findings. `folders` and `tokenizers` hold the base first and the reference second."""
-    here, there = (contents(folders[key], tokenizers[key]) for key in folders)
-    ours, theirs = parts_of(here), parts_of(there)
-    if ours != theirs:
-        ours, theirs = parts_of(with_defaults(here)), parts_of(with_defaults(there))
+    ours, theirs = (parts_of(folders[key], tokenizers[key]) for key in folders)
     names = ("bos_token", "eos_token", "pad_token")
     ends = [{name: getattr(t, name) for name in names} for t in tokenizers.values()]
     return [
