@@ -38,7 +38,7 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     findings, facts, unreadable = [], {"experiment": settings["EXPERIMENT"]}, []
 
     def attempt(id: str, question, *arguments):
-        """question(*arguments), or None and a finding if its input cannot be read.
+        """question(*arguments). If its input cannot be used, None, and that is a finding.
 
         An argument is None if it could not be read. Then the question is not asked.
         """
@@ -49,20 +49,19 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
         except Exception as error:  # libraries raise many kinds of errors on broken files
             unreadable.append(id)
             failure = finding(id, "fail", "input that cannot be used", describe(error))
-            findings.extend([failure] if failure not in findings else [])
+            if failure not in findings:
+                findings.append(failure)
             return None
 
-    def ask(id: str, question, *arguments) -> bool:
-        """Keep the findings of one question, and its facts if it has any. Could it be answered?"""
+    def ask(id: str, question, *arguments) -> None:
+        """Keep the findings of one question, and its facts if it has any."""
         answer = attempt(id, question, *arguments)
-        if answer is None:
-            return False
-        found, more = answer if isinstance(answer, tuple) else (answer, {})
+        found, more = answer if isinstance(answer, tuple) else (answer or [], {})
         findings.extend(found)
         facts.update(more)
-        return True
 
-    if not ask("config.settings", config.check_settings, settings):
+    ask("config.settings", config.check_settings, settings)
+    if unreadable:
         return findings, facts, False
     ask("config.services", config.check_services, settings)
     ask("config.build", config.check_folder, settings)
@@ -76,7 +75,8 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
             ask(f"data.checksum.{split}", data.check_checksum, Path(settings["CHECKSUMS"]), file)
         counts[split] = config.declared(settings, f"{split.upper()}_ROWS")
         found = attempt(id, list, read_rows(file))
-        if ask(id, data.check_count, settings, file, found):
+        ask(id, data.check_count, settings, file, found)
+        if id not in unreadable:
             rows[split], expanded[split] = found, list(expand(settings, found))
             counts[split] = facts[f"{split}_rows"] = len(expanded[split])
     train, valid, trained = rows.get("train"), rows.get("valid"), expanded.get("train")
@@ -130,7 +130,8 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
     folder = folders["BASE_MODEL"]
     shape = attempt("plan.model", read_json, folder and folder / "config.json")
     model = attempt("plan.model", model_facts, shape, settings)
-    if model and ask("config.settings", config.check_layers, settings, model["layers"]):
+    ask("config.settings", config.check_layers, settings, model and model["layers"])
+    if model and "config.settings" not in unreadable:
         facts["model"] = model
         ask("model.vocabulary", plan.check_vocabulary, facts.get("largest_id"), model)
         ask("plan.epochs", plan.check_arithmetic, settings, *counts.values(), model)

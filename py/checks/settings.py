@@ -56,7 +56,7 @@ def limits(low: float, high: float) -> str:
     return f"{low:,} or more" if high == MANY else f"{low:,} to {high:,}"
 
 
-def check_settings(settings: dict) -> list[dict]:
+def check_settings(settings: dict) -> None:
     """Raises ValueError, with the key, for a value that no step can use."""
     for key, choices in CHOICES.items():
         if settings[key] not in choices:
@@ -75,7 +75,6 @@ def check_settings(settings: dict) -> list[dict]:
         raise ValueError(f"GRAD_ACCUMULATION={accumulation}: more than ITERS; nothing is trained")
     for key in ("TRAIN_ROWS", "VALID_ROWS"):
         check_batch(settings, declared(settings, key), f"{key}={settings[key]}")
-    return []
 
 
 def check_batch(settings: dict, rows: int | None, split: str) -> None:
@@ -87,8 +86,8 @@ def check_batch(settings: dict, rows: int | None, split: str) -> None:
         )
 
 
-def check_services(settings: dict) -> list[dict]:
-    """No findings. Raises ValueError for a service that mlx-lm or .venv does not have."""
+def check_services(settings: dict) -> None:
+    """Raises ValueError for a service that mlx-lm or .venv does not have."""
     names = settings["REPORT_TO"].split(",")
     for name in names if names != ["none"] else ():
         if name not in ("wandb", "swanlab"):
@@ -97,26 +96,22 @@ def check_services(settings: dict) -> list[dict]:
             raise ValueError(
                 f"REPORT_TO={name}: not installed; .venv/bin/python -m pip install {name}"
             )
-    return []
 
 
-def check_layers(settings: dict, layers: int) -> list[dict]:
-    """No findings. Raises ValueError if NUM_LAYERS is more than the model has."""
+def check_layers(settings: dict, layers: int) -> None:
+    """Raises ValueError if NUM_LAYERS is more than the model has."""
     if number(settings, "NUM_LAYERS") > layers:
         raise ValueError(f"NUM_LAYERS={settings['NUM_LAYERS']}: the model has {layers} layers")
-    return []
 
 
-def check_baseline(settings: dict) -> list[dict]:
-    """No findings. Raises ValueError if the comparison cannot read BASELINE."""
+def check_baseline(settings: dict) -> None:
+    """Raises ValueError if the comparison cannot read BASELINE."""
     try:
         if settings["BASELINE"] != "base":
             read_baseline(Path(settings["BASELINE"]))
     except ValueError as error:
-        raise ValueError(
-            f"BASELINE: {error}; it is base or a result; make runs lists all"
-        ) from error
-    return []
+        meant = "it is base or a result; make runs lists all"
+        raise ValueError(f"BASELINE: {error}; {meant}") from error
 
 
 def check_categories(suite: dict, targets: dict) -> list[dict]:
@@ -140,12 +135,7 @@ def check_folder(settings: dict) -> list[dict]:
     owner = marker.read_text(encoding="utf-8").strip() if marker.is_file() else ""
     if owner in ("", settings["EXPERIMENT"]):
         return []
-    return [
-        finding(
-            "config.build",
-            "fail",
-            f"whose folder {settings['BUILD']} is",
-            f"it holds the experiment {owner}, this is {settings['EXPERIMENT']}",
-            "set another BUILD, or empty that folder first with make clean",
-        )
-    ]
+    what = f"whose folder {settings['BUILD']} is"
+    evidence = f"it holds the experiment {owner}, this is {settings['EXPERIMENT']}"
+    fix = "set another BUILD, or empty that folder first with make clean"
+    return [finding("config.build", "fail", what, evidence, fix)]
