@@ -64,6 +64,19 @@ def render_prompt(tokenizer, messages: list[dict], tools: list | None = None) ->
     )
 
 
+def written(tokenizer, row: dict) -> dict:
+    """The row with its answers as the chat template writes them: `tool_calls` become text."""
+    messages, tools = list(row["messages"]), row.get("tools")
+    for turn, message in enumerate(row["messages"]):
+        if message.get("tool_calls"):
+            prompt = render_prompt(tokenizer, row["messages"][:turn], tools)
+            answer = render(tokenizer, row["messages"][: turn + 1], tools).removeprefix(prompt)
+            for id in tokenizer.eos_token_ids:
+                answer = answer.partition(tokenizer.decode([id]))[0]
+            messages[turn] = {"role": "assistant", "content": answer}
+    return row | {"messages": messages}
+
+
 def encode(tokenizer, texts: list[str]) -> list[list[int]]:
     """Token ids of rendered texts. The template has already written the special tokens."""
     return tokenizer._tokenizer(texts, add_special_tokens=False)["input_ids"]

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from chat_format import open_tokenizer, render, render_prompt
-from checks.rows import written
+from chat_format import open_tokenizer, render, render_prompt, written
 from conftest import ROOT
 from experiment import edit_json, template, tokenizer_config, write_rows
 from rows import parse_line

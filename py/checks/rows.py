@@ -1,20 +1,14 @@
-"""What does every training row become, token by token?
-
-The prompt that evaluation would send for a row must be the beginning of what training sees: Phase
-26 lost 60 points because it was not. Both tokenizers must make the same tokens of a row. Another
-wording in the reference's chat template is only a warning: training never uses that template.
-"""
+"""What does every training row become, token by token?"""
 
 import unicodedata
 from collections import defaultdict
 
-from chat_format import encode, format_prompt, render, render_prompt
+from chat_format import encode, format_prompt, render, render_prompt, written
 from checks import finding
 from client import split_thinking
 from show import CONTEXT, differing_text, differing_tokens, first_difference, some
 from suite import messages_of
 
-BATCH = 256  # rows that are encoded together: it is faster, and needs little memory
 QUANTILES = {"shortest": 0.0, "median": 0.5, "95%": 0.95, "longest": 1.0}
 
 
@@ -33,27 +27,17 @@ def check_rows(base, reference, rows: list, limit: int) -> tuple[list[dict], dic
     """
     problems = defaultdict(list)  # id of a finding -> "place: evidence" of each bad row
     lengths, supervised, largest = [], 0, 0
-    for start in range(0, len(rows), BATCH):
-        batch = rows[start : start + BATCH]
-        rendered = [at(place, render_row, base, row) for place, row in batch]
-        texts, prompts, masks = map(list, zip(*rendered, strict=True))
-        tokens = [encode(base, side) for side in (texts, prompts, masks)]
-        theirs = encode(reference, texts)
-        for (place, row), text, asked, ids, prompt, masked, other in zip(
-            batch, texts, prompts, *tokens, theirs, strict=True
-        ):
-            lengths.append(len(ids))
-            largest = max(largest, *ids)
-            supervised += max(0, min(len(ids), limit) - len(masked))
-            if len(ids) > limit:
-                problems["data.lengths"].append(f"{place}: {len(ids):,} tokens")
-            if ids != other:
-                evidence = differing_tokens(base, reference, ids, other)
-                problems["tokenizer.rows"].append(f"{place}: {evidence}")
-            if text != (wording := render_reference(reference, row)):
-                problems["template.wording"].append(f"{place}: {differing_text(text, wording)}")
-            for id, evidence in problems_of_row(base, row, asked, ids, prompt):
-                problems[id].append(f"{place}: {evidence}")
+    for place, row in rows:
+        text, asked, hidden = at(place, render_row, base, row)
+        ids, prompt, masked = encode(base, [text, asked, hidden])
+        lengths.append(len(ids))
+        largest = max(largest, *ids)
+        supervised += max(0, min(len(ids), limit) - len(masked))
+        if len(ids) > limit:
+            problems["data.lengths"].append(f"{place}: {len(ids):,} tokens")
+        different = problems_with_reference(base, reference, row, text, ids)
+        for id, evidence in (*different, *problems_of_row(base, row, asked, ids, prompt)):
+            problems[id].append(f"{place}: {evidence}")
     lengths.sort()
     spread = {name: lengths[int(share * (len(rows) - 1))] for name, share in QUANTILES.items()}
     facts = {
@@ -77,24 +61,8 @@ def at(place: str, function, *arguments):
 def render_row(base, row: dict) -> tuple[str, str, str]:
     """A row's texts: what training sees, what evaluation would send, what --mask-prompt hides."""
     before, tools = row["messages"][:-1], row.get("tools")
-    return (
-        render(base, row["messages"], tools),
-        render_prompt(base, before, tools),
-        render(base, before, tools, add_generation_prompt=True),
-    )
-
-
-def written(base, row: dict) -> dict:
-    """The row with its answers as the chat template writes them: `tool_calls` become text."""
-    messages, tools = list(row["messages"]), row.get("tools")
-    for turn, message in enumerate(row["messages"]):
-        if message.get("tool_calls"):
-            prompt = render_prompt(base, row["messages"][:turn], tools)
-            answer = render(base, row["messages"][: turn + 1], tools).removeprefix(prompt)
-            for id in base.eos_token_ids:
-                answer = answer.partition(base.decode([id]))[0]
-            messages[turn] = {"role": "assistant", "content": answer}
-    return row | {"messages": messages}
+    text, asked = render(base, row["messages"], tools), render_prompt(base, before, tools)
+    return text, asked, render(base, before, tools, add_generation_prompt=True)
 
 
 def written_rows(base, rows: list) -> list:
@@ -102,12 +70,17 @@ def written_rows(base, rows: list) -> list:
     return [(place, at(place, written, base, row)) for place, row in rows]
 
 
-def render_reference(reference, row: dict) -> str:
-    """The row in the reference's wording. If its template refuses the row, the refusal."""
+def problems_with_reference(base, reference, row: dict, text: str, ids: list[int]):
+    """Yield (id of a finding, evidence) where the reference makes something else of a row."""
+    [theirs] = encode(reference, [text])
+    if ids != theirs:
+        yield "tokenizer.rows", differing_tokens(base, reference, ids, theirs)
     try:
-        return render(reference, row["messages"], row.get("tools"))
-    except ValueError as error:
-        return str(error)
+        wording = render(reference, row["messages"], row.get("tools"))
+    except ValueError as refusal:
+        wording = str(refusal)
+    if text != wording:
+        yield "template.wording", differing_text(text, wording)
 
 
 def problems_of_row(base, row: dict, asked: str, ids: list[int], prompt: list[int]):
@@ -132,26 +105,23 @@ def problems_of_row(base, row: dict, asked: str, ids: list[int], prompt: list[in
         yield "template.end", f"ends with {base.decode(ids[-4:])!r}"
         return
     last, given = row["messages"][-1], said(base.decode(answer[:end]))
-    if last.get("tool_calls"):  # served.parser and instrument.gold read the calls
-        wanted = said(last.get("content") or "")
-        names = [call["function"]["name"] for call in last["tool_calls"]]
-        lost = [name for name in names if given.count(name) < names.count(name)]
-        if not given.startswith(wanted):
-            yield "template.answer", differing_text(given, wanted)
-        elif lost:
-            yield "template.answer", f"a call of {lost[0]} is left out"
-    elif (wanted := said(last["content"])) != given:
+    wanted = said(last.get("content") or "")
+    names = [call["function"]["name"] for call in last.get("tool_calls", [])]
+    lost = [name for name in names if given.count(name) < names.count(name)]
+    # Calls follow the text. served.parser and instrument.gold read them.
+    right = given.startswith(wanted) if names else given == wanted
+    if not right:
         yield "template.answer", differing_text(given, wanted)
+    elif lost:
+        yield "template.answer", f"a call of {lost[0]} is left out"
 
 
 def said_before(row: dict):
     """Yield each text that the prompt of a row's last answer must hold."""
-    for tool in row.get("tools", []):
-        yield tool["function"]["name"]
+    yield from (tool["function"]["name"] for tool in row.get("tools", []))
     for message in row["messages"][:-1]:
         yield (message.get("content") or "").strip()
-        for call in message.get("tool_calls", []):
-            yield call["function"]["name"]
+        yield from (call["function"]["name"] for call in message.get("tool_calls", []))
 
 
 def said(text: str) -> str:
@@ -159,8 +129,8 @@ def said(text: str) -> str:
     return unicodedata.normalize("NFC", split_thinking(text)[1]).strip()
 
 
-def row_findings(problems: dict, count: int, base) -> list[dict]:
-    """A finding on each problem; `problems` has the rows with it."""
+def row_findings(problems: dict, count: int, base):
+    """Yield a finding on each problem; `problems` has the rows with it."""
     ends = ", ".join(sorted(base.decode([id]) for id in base.eos_token_ids)) or "none at all"
     # id: (what is looked at, what a bad row does, fix)
     table = {
@@ -197,28 +167,24 @@ def row_findings(problems: dict, count: int, base) -> list[dict]:
             " eos_token_id in config.json, of BASE_MODEL",
         ),
     }
-    found = []
     for id, (what, bad, fix) in table.items():
         level, evidence = "ok", f"{count:,} rows"
         if places := problems[id]:
             level = "warn" if id == "template.wording" else "fail"
             evidence = f"{len(places):,} of {count:,} rows {bad}; {places[0]}"
-        found.append(finding(id, level, what, evidence, fix))
-    return found
+        yield finding(id, level, what, evidence, fix)
 
 
 def length_finding(cut: list[str], count: int, spread: dict, limit: int) -> dict:
     """How long are the rows, and how many of them would be cut at MAX_SEQ_LENGTH?"""
-    level = "ok"
-    evidence = ", ".join(f"{name} {length:,}" for name, length in spread.items())
-    evidence += f", limit {limit:,}"
+    lengths = ", ".join(f"{name} {length:,}" for name, length in spread.items())
+    level, evidence = "ok", f"{lengths}, limit {limit:,}"
     if cut:
         level = "fail" if 2 * len(cut) > count else "warn"
         evidence += f"; cut {len(cut):,}: {some(cut)}"
     fits = -(-spread["longest"] // 32) * 32  # mlx-lm pads to a multiple of 32
     fix = f"set MAX_SEQ_LENGTH={fits}, or shorten these rows"
-    what = "tokens per row against MAX_SEQ_LENGTH"
-    return finding("data.lengths", level, what, evidence, fix)
+    return finding("data.lengths", level, "tokens per row against MAX_SEQ_LENGTH", evidence, fix)
 
 
 def check_suite(base, suite: dict) -> list[dict]:
