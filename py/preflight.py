@@ -135,8 +135,9 @@ def run_checks(settings: dict) -> tuple[list[dict], dict, bool]:
         facts["model"] = model
         ask("model.vocabulary", plan.check_vocabulary, facts.get("largest_id"), model)
         ask("plan.epochs", plan.check_arithmetic, settings, *counts.values(), model)
-        written = plan.missing_bytes(settings, model)
-        ask("resources.disk", plan.check_resources, settings, model, written)
+        build, sizes = Path(settings["BUILD"]), plan.output_bytes(settings, model)
+        missing = {k: n for k, n in sizes.items() if not (build / k / "config.json").is_file()}
+        ask("resources.disk", plan.check_resources, settings, model, missing)
         ask("resources.download", plan.check_download, folder, model)
     return findings, facts, not unreadable
 

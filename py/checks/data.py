@@ -1,8 +1,4 @@
-"""What do the rows teach?
-
-These checks fail for rows that are malformed, miscounted, or not the pinned bytes. They warn of
-what training leaves out, and of what makes a score look better or worse than it is.
-"""
+"""What do the rows teach?"""
 
 import re
 from collections import Counter
@@ -25,23 +21,21 @@ CALL_WORDS = re.compile(r"<function=|</?tool_?call|\bexecute_code\b")
 FUNCTION = re.compile(r"\b([a-z_][a-z0-9_]*)\(")  # a tool as a system prompt writes it
 
 
-def pinned_checksum(path: Path, name: str) -> str:
-    """The sha256 of a file of that name in `path`, a list as `shasum -a 256` writes it."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        digest, _, file = line.partition("  ")
-        if Path(file).name == name:
-            return digest
-    raise ValueError(
-        f"{path}: has no line for {name}: SHA256, two spaces, the name; CHECKSUMS=none pins nothing"
-    )
-
-
 def check_checksum(checksums: Path, file: Path) -> list[dict]:
-    """Are the bytes of a split the pinned ones?"""
-    pinned, found = pinned_checksum(checksums, file.name), sha256_of(file)
+    """Are the bytes of a split those of `checksums`, a list as `shasum -a 256` writes it?"""
+    pinned, found = {}, sha256_of(file)
+    for line in checksums.read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        pinned[Path(name).name] = digest
+    if file.name not in pinned:
+        raise ValueError(
+            f"{checksums}: has no line for {file.name}: SHA256, two spaces, the name;"
+            " CHECKSUMS=none pins nothing"
+        )
     level, evidence = "ok", f"sha256 {found[:12]}..."
-    if found != pinned:
-        level, evidence = "fail", f"{evidence}, pinned {pinned[:12]}...: not the same file"
+    if found != pinned[file.name]:
+        level = "fail"
+        evidence += f", pinned {pinned[file.name][:12]}...: not the same file"
     fix = "fetch the file again; for data of your own set CHECKSUMS=none"
     what = f"{file} against {checksums}"
     return [finding(f"data.checksum.{file.stem}", level, what, evidence, fix)]
@@ -72,21 +66,18 @@ def check_tools(rows: list, suite: dict, schemas: dict[str, dict]) -> list[dict]
     few = sum(calls[tool] < RARE for tool in asked)
     level, evidence = "ok", f"{len(asked)} tools, with the fewest calls {some(counts)}"
     if few:
-        level = "warn"
-        evidence = some(counts[:few])
+        level, evidence = "warn", some(counts[:few])
         if few < len(asked):
             evidence += f"; the other {len(asked) - few} have {RARE} or more"
     what = "calls of the suite's tools in the training rows"
     fix = "add rows that call these tools, or mend a name in the suite: else their prompts may fail"
-    return [
-        finding("data.tools", level, what, evidence, fix),
-        check_named_tools(calls, suite["system"], set(schemas)),
-    ]
+    named = check_named_tools(calls, suite["system"], schemas)
+    return [finding("data.tools", level, what, evidence, fix), named]
 
 
-def check_named_tools(calls: Counter, system: str, tools: set[str]) -> dict:
+def check_named_tools(calls: Counter, system: str, schemas: dict[str, dict]) -> dict:
     """Does training use every tool that the suite's system prompt names?"""
-    named = {tool for tool in tools if tool in system} | {*FUNCTION.findall(system)}
+    named = {tool for tool in schemas if tool in system} | {*FUNCTION.findall(system)}
     unused = sorted(name for name in named if not calls[name])
     level, evidence = "ok", f"{len(named)} named, all used in training"
     if unused:
@@ -167,11 +158,8 @@ def check_system_prompts(rows: list, suite: dict) -> list[dict]:
     level, evidence = "ok", f"{same:,} of {len(rows):,} training rows have {asked}"
     if same < len(rows):
         level = "warn"
-        listed = [
-            f"{count:,} rows have {repr(text[:40]) if text else 'no system prompt'}"
-            for text, count in prompts.most_common(4)
-        ]
-        evidence += f"; {some(listed, 4)}"
+        for text, count in prompts.most_common(4):
+            evidence += f"; {count:,} rows have {repr(text[:40]) if text else 'no system prompt'}"
     what = "the suite's system prompt in the training rows"
     fix = "the model is asked in a way it was not trained for: give rows and suite one prompt"
     return [finding("data.system_prompts", level, what, evidence, fix)]

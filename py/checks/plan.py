@@ -1,8 +1,4 @@
-"""Does the plan match what the config promises, and does it fit on this machine?
-
-EPOCHS, COVERAGE and TRAINABLE are promises, and are compared with the arithmetic. So nobody takes a
-run with another batch size, or a smaller model of the family, for the same experiment.
-"""
+"""Does the plan match what the config promises, and does it fit on this machine?"""
 
 import platform
 import shutil
@@ -121,18 +117,11 @@ def serves_float32(settings: dict) -> bool:
 
 def output_bytes(settings: dict, model: dict) -> dict[str, int]:
     """Model -> bytes it will take in BUILD, for the models that this machine makes."""
-    fused = {} if settings["LOW_MEMORY"] == "1" else {"fused": model["fused_bytes"]}
-    outputs = fused | {"q5": model["q5_bytes"]}
+    outputs = {"fused": model["fused_bytes"]} if settings["LOW_MEMORY"] == "0" else {}
+    outputs["q5"] = model["q5_bytes"]
     if serves_float32(settings):
         outputs[FLOAT32] = model["q5_float32_bytes"]
     return outputs
-
-
-def missing_bytes(settings: dict, model: dict) -> dict[str, int]:
-    """output_bytes of the models that are not there yet."""
-    build = Path(settings["BUILD"])
-    outputs = output_bytes(settings, model)
-    return {name: n for name, n in outputs.items() if not (build / name / "config.json").is_file()}
 
 
 def check_download(base: Path | None, model: dict) -> list[dict]:
@@ -197,16 +186,12 @@ def check_device(model: dict) -> dict:
     """What computes? A CPU is too slow to train a large model."""
     level, evidence = "ok", "gpu" if on_gpu() else "cpu"
     if evidence == "cpu" and model["parameters"] > BIG:
-        level = "warn"
-        evidence += f", for {model['parameters'] / 1e9:.1f}B parameters"
+        level, evidence = "warn", f"cpu, for {model['parameters'] / 1e9:.1f}B parameters"
     fix = "without a GPU training a model of this size takes days; make demo is the small one"
     return finding("resources.device", level, "what mlx computes on", evidence, fix)
 
 
 def check_resources(settings: dict, model: dict, written: dict[str, int]) -> list[dict]:
     """Do the disk and the memory suffice? `written` has the bytes of each output to be written."""
-    return [
-        check_disk(Path(settings["BUILD"]), written),
-        check_memory(settings, model),
-        check_device(model),
-    ]
+    disk = check_disk(Path(settings["BUILD"]), written)
+    return [disk, check_memory(settings, model), check_device(model)]
