@@ -1,14 +1,14 @@
 """EXPAND_TURNS=1: make a row of each assistant turn, so that every tool call is trained.
 
 mlx-lm's --mask-prompt trains the last message of a row only: in a conversation the calls of
-earlier turns are read, never learned. Here a row of three turns becomes three rows, each ending
-with one of its answers.
+earlier turns are read, never learned.
 """
 
 import argparse
 import json
 from pathlib import Path
 
+from files import write_text
 from program import run
 from rows import read_rows
 from settings import add_config, load_settings
@@ -41,12 +41,10 @@ def main() -> None:
     settings = load_settings(args.config) | {"EXPAND_TURNS": "1"}
     args.out.mkdir(parents=True, exist_ok=True)
     for split in ("train", "valid"):
-        with (args.out / f"{split}.jsonl").open("w", encoding="utf-8") as out:
-            count = 0
-            for _, row in training_rows(settings, split):
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
-        print(f"{split}: {count:,} rows, one for each assistant turn")
+        rows = training_rows(settings, split)
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for _, row in rows]
+        write_text(args.out / f"{split}.jsonl", "".join(lines))
+        print(f"{split}: {len(lines):,} rows, one for each assistant turn")
 
 
 if __name__ == "__main__":

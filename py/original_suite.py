@@ -6,6 +6,7 @@ prompt, expected tool, keywords, is multi, token budget or None), and the text E
 
 import argparse
 import ast
+import contextlib
 from pathlib import Path
 
 from files import check, read_json, write_json
@@ -26,10 +27,8 @@ def read_literals(path: Path) -> dict:
     for node in tree.body:
         match node:
             case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(ast.Name(name), _, value):
-                try:
+                with contextlib.suppress(ValueError, TypeError):  # computed: not one of ours
                     literals[name] = ast.literal_eval(value)
-                except (ValueError, TypeError):
-                    continue  # it is computed, so it is not one of ours
     return literals
 
 
@@ -40,8 +39,7 @@ def read_script(path: Path) -> dict:
         if name not in literals:
             raise ValueError(f"{path}: no literal {name}")
     try:
-        rows = literals["EVAL_PROMPTS"]
-        prompts = [dict(zip(FIELDS, row, strict=True)) for row in rows]
+        prompts = [dict(zip(FIELDS, row, strict=True)) for row in literals["EVAL_PROMPTS"]]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: EVAL_PROMPTS must be a list of rows of 7 values") from error
     for prompt in prompts:

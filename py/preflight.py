@@ -1,8 +1,7 @@
 """Find out in seconds whether a run would fail. preflight.ok is written only if no check fails.
 
-The checks are in checks/, one subject a file. Each gives findings {id, level: "fail" | "warn" |
-"ok", what, evidence, fix}, and some give facts, too: preflight.json has both. With STRICT=1 a
-warning is a failure, unless there is nothing to do about it.
+The checks are in checks/, one subject a file. preflight.json has their findings, and facts. With
+STRICT=1 a warning is a failure, unless there is nothing to do about it.
 """
 
 import argparse
