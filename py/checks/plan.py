@@ -18,6 +18,7 @@ from show import size
 BIG = 1e9  # parameters; training more than this on a CPU takes days
 SHARD = 5 << 30  # bytes; mlx-lm writes models in files up to this size
 FLOAT32 = "q5-float32"  # is served in place of q5 on a CPU
+ON_GPU = mx.default_device().type == mx.gpu
 
 
 def check_promise(settings: dict, key: str, value: float, unit: str, source: str, mend: str):
@@ -106,13 +107,9 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
 
 
-def on_gpu() -> bool:
-    return mx.default_device().type == mx.gpu
-
-
 def serves_float32(settings: dict) -> bool:
     """Is a float32 copy of a model served in its place? On a CPU it is several times as fast."""
-    return platform.system() == "Linux" and not on_gpu() and settings["EVAL_EXACT"] != "1"
+    return platform.system() == "Linux" and not ON_GPU and settings["EVAL_EXACT"] != "1"
 
 
 def output_bytes(settings: dict, model: dict) -> dict[str, int]:
@@ -184,8 +181,8 @@ def check_memory(settings: dict, model: dict) -> dict:
 
 def check_device(model: dict) -> dict:
     """What computes? A CPU is too slow to train a large model."""
-    level, evidence = "ok", "gpu" if on_gpu() else "cpu"
-    if evidence == "cpu" and model["parameters"] > BIG:
+    level, evidence = "ok", "gpu" if ON_GPU else "cpu"
+    if not ON_GPU and model["parameters"] > BIG:
         level, evidence = "warn", f"cpu, for {model['parameters'] / 1e9:.1f}B parameters"
     fix = "without a GPU training a model of this size takes days; make demo is the small one"
     return finding("resources.device", level, "what mlx computes on", evidence, fix)

@@ -88,10 +88,10 @@ def check_batch(settings: dict, rows: int | None, split: str) -> None:
 
 def check_services(settings: dict) -> None:
     """Raises ValueError for a service that mlx-lm or .venv does not have."""
-    names = settings["REPORT_TO"].split(",")
-    for name in names if names != ["none"] else ():
+    services = settings["REPORT_TO"]
+    for name in services.split(",") if services != "none" else ():
         if name not in ("wandb", "swanlab"):
-            raise ValueError(f"REPORT_TO={settings['REPORT_TO']}: expected none, wandb or swanlab")
+            raise ValueError(f"REPORT_TO={services}: expected none, wandb or swanlab")
         if importlib.util.find_spec(name) is None:
             raise ValueError(
                 f"REPORT_TO={name}: not installed; .venv/bin/python -m pip install {name}"
