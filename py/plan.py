@@ -25,10 +25,8 @@ SHAPES = Path(__file__).resolve().parent.parent / "data/shapes"
 OUTPUTS = "preflight.ok data adapters fused q5 q5-float32 ladder.json eval.json eval_base.json"
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: float) -> str:
     """Seconds in words."""
-    if seconds is None:
-        return "not known"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
@@ -40,7 +38,7 @@ def step_lines(build: Path, to_make: list[str], sizes: dict[str, int]) -> list[s
         if output in to_make or (build / output).exists():
             writes = size(sizes[output]) if output in sizes else "-"
             state = "yes" if output in to_make else "no"
-            last = duration(times.get(output))
+            last = duration(times[output]) if output in times else "not known"
             lines.append(f"  {output:<14} {state:<8} {last:>9}  {writes:>9}")
     if not to_make:
         lines.append("  Nothing would run: all is up to date.")

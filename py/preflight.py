@@ -168,8 +168,7 @@ def main() -> int:
         for entry in findings:
             if entry["level"] == "warn" and entry["fix"]:
                 entry["level"] = "fail"
-    report = {"schema": 1, "checks": findings, "facts": facts}
-    write_json(args.out / "preflight.json", report)
+    write_json(args.out / "preflight.json", {"schema": 1, "checks": findings, "facts": facts})
     say(findings, time.perf_counter() - started)
     if not readable:
         print("Some checks were left out: they need the input that cannot be used.")
