@@ -129,7 +129,7 @@ $(BUILD)/adapters: $(wildcard $(BASE_MODEL)/*.safetensors) $(call changed,train)
 		$(if $(filter 1,$(GRAD_CHECKPOINT)),--grad-checkpoint) \
 		$(if $(filter-out none,$(REPORT_TO)),--report-to $(REPORT_TO) --project-name $(EXPERIMENT))
 	bin/python py/best.py $(BUILD)/adapters.training $@.tmp $(if $(filter 1,$(KEEP_CHECKPOINTS)),--keep-checkpoints) \
-		$(if $(filter calls,$(SELECT)),--select calls --select-rows $(SELECT_ROWS) --tools $(TOOLS) --data $(DATA))
+		$(if $(filter calls,$(SELECT)),--select-rows $(SELECT_ROWS) --tools $(TOOLS) --data $(DATA))
 	@cp $(BUILD)/logs/adapters.log $@.tmp/train.log
 	@bin/done.sh $@ train '$(train)'
 	@rm -rf $(BUILD)/adapters.training

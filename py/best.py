@@ -3,7 +3,7 @@
 mlx-lm keeps the last weights, and the loss that it reports for a checkpoint is of the weights one
 update earlier. So this program loads the best few checkpoints by that loss, and the last one, from
 their files, and validates them again. It uses every row; mlx-lm leaves out those that fill no
-batch. With --select calls they also answer validation rows, and the loss decides only between
+batch. With --select-rows they also answer validation rows, and the loss decides only between
 equals.
 """
 
@@ -100,7 +100,7 @@ def keep_best(args) -> None:
     config = read_json(staging / "adapter_config.json")
     checkpoints = find_checkpoints(staging)
     asked, schemas = [], {}
-    if args.select == "calls":
+    if args.select_rows is not None:
         schemas = read_schemas(args.tools)
         asked = rows_of(args.data, args.select_rows, schemas)
     rows = sum(1 for _ in read_rows(Path(config["data"]) / "train.jsonl"))
@@ -119,7 +119,7 @@ def keep_best(args) -> None:
         "gain_over_last": None if last is None else last - loss,
         "base_val_loss": validations[0],
         "epochs": round(ended["iterations"] * config["batch_size"] / rows, 4),
-        "select": args.select,
+        "select": "loss" if args.select_rows is None else "calls",
         **({"select_rows": len(asked)} if asked else {}),
         "candidates": [
             {"iteration": n, "reported": reported[n], **entry} for n, entry in found.items()
@@ -141,14 +141,10 @@ def main() -> None:
     parser.add_argument("staging", type=Path, help="the adapter path that was trained in")
     parser.add_argument("out", type=Path, help="folder to make")
     parser.add_argument("--keep-checkpoints", action="store_true")
-    parser.add_argument("--select", choices=("loss", "calls"), default="loss")
-    parser.add_argument("--select-rows", type=int, default=0, help="how many are asked; 0: all")
-    parser.add_argument("--tools", type=Path, help="with --select calls: the tools")
-    parser.add_argument("--data", type=Path, help="with --select calls: the folder of the raw rows")
-    args = parser.parse_args()
-    if args.select == "calls" and not (args.tools and args.data):
-        parser.error("--select calls needs --tools and --data")
-    keep_best(args)
+    parser.add_argument("--select-rows", type=int, help="keep most right calls in these; 0: all")
+    parser.add_argument("--tools", type=Path, help="with --select-rows: the tools")
+    parser.add_argument("--data", type=Path, help="with --select-rows: the folder of the raw rows")
+    keep_best(parser.parse_args())
 
 
 if __name__ == "__main__":

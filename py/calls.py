@@ -49,11 +49,6 @@ def invented(code: str, tools: set[str]) -> list[str]:
     return [name for name in unknown if name not in defined]
 
 
-def is_python(code: str) -> bool:
-    """Can `code` be parsed?"""
-    return parse(code) is not None
-
-
 def parse(code: str) -> ast.Module | None:
     """The syntax tree of a program, None for what is not Python."""
     try:

@@ -74,7 +74,7 @@ def staging(lora, taught_weights, tmp_path):
 def select_calls(staging, *options):
     """best.py as SELECT=calls has it; gives the run and its training.json."""
     out = staging.parent / "calls"
-    words = ("--select", "calls", "--tools", TOOLS, "--data", staging.parent / "data", *options)
+    words = ("--select-rows", 0, "--tools", TOOLS, "--data", staging.parent / "data", *options)
     kept = best(staging, out, *words)
     assert kept.returncode == 0, kept.stderr
     return kept.stdout, read_json(out / "training.json")
@@ -113,7 +113,7 @@ def test_select_rows_bounds_how_many_are_asked(staging):
 def test_without_a_row_to_ask_it_says_what_to_do(staging):
     data = staging.parent / "data"
     shutil.copy(data / "valid.jsonl", data / "train.jsonl")
-    words = ("--select", "calls", "--tools", TOOLS, "--data", data)
+    words = ("--select-rows", 0, "--tools", TOOLS, "--data", data)
     refused = best(staging, staging.parent / "out", *words)
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
     assert "no row to ask: " in refused.stderr and "SELECT=loss" in refused.stderr

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from calls import EXECUTE_CODE, invented, is_python
+from calls import EXECUTE_CODE, invented, parse
 from checks import finding
 from checks.parser import count_calls, tools_called
 from checks.settings import check_batch, declared
@@ -95,7 +95,7 @@ def check_calls(rows: list, schemas: dict[str, dict]) -> list[dict]:
         names.update(call["name"] for call in calls)
         unknown = [name for code in code_of(calls) for name in invented(code, schemas)]
         strange += [f"{place} calls {name}" for name in unknown]
-        if not all(is_python(code) for code in code_of(calls)):
+        if any(parse(code) is None for code in code_of(calls)):
             broken.append(place)
         if not calls and CALL_WORDS.search(text):
             unmarked.append(place)
