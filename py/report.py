@@ -52,11 +52,12 @@ def why_by_keywords(entry: dict, call_format: str) -> str:
     executed = entry["format"] == ("direct" if by_name else "execute_code")
     head = "A call is made" if by_name else "execute_code is called"
     wanted = entry.get("wanted") or ["the tool asked for"]
+    without = f"named, but not called{'' if by_name else ' in execute_code'}."
     if len(wanted) > 1:
         tools = f"{len(found)} of {len(wanted)} tools"
-        said = f"{head} with {tools}." if executed else f"{tools} are named, but not called."
+        said = f"{head} with {tools}." if executed else f"{tools} are {without}"
     elif found:
-        said = f"{head} with {found[0]}." if executed else f"{found[0]} is named, but not called."
+        said = f"{head} with {found[0]}." if executed else f"{found[0]} is {without}"
     else:
         said = f"{head} without {wanted[0]}." if executed else f"{wanted[0]} is not named."
     if entry["strict_score"] < entry["score"]:

@@ -127,7 +127,7 @@ def test_the_page_says_what_the_files_say_and_shows_failing_prompts_first(page):
         "1 of 3 prompts score below 0.5",
         "mlx_lm.server 9.8.7, tool parser qwen3",
         "a question? execute_code is called without hover.",
-        "hover is named, but not called. Counting only real calls: 0.",
+        "hover is named, but not called in execute_code. Counting only real calls: 0.",
         "41 asked, 52 answered",
         "1 warning; 1 check found nothing wrong.",
         "leaking prompts data.leaks 22 of 123 What to do: take them out",
