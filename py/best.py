@@ -141,9 +141,9 @@ def main() -> None:
     parser.add_argument("staging", type=Path, help="the adapter path that was trained in")
     parser.add_argument("out", type=Path, help="folder to make")
     parser.add_argument("--keep-checkpoints", action="store_true")
-    parser.add_argument("--select-rows", type=int, help="keep most right calls in these; 0: all")
-    parser.add_argument("--tools", type=Path, help="with --select-rows: the tools")
-    parser.add_argument("--data", type=Path, help="with --select-rows: the folder of the raw rows")
+    parser.add_argument("--select-rows", type=int, help="ask so many validation rows; 0: all")
+    parser.add_argument("--tools", type=Path, default=Path("none"), help="for these rows")
+    parser.add_argument("--data", type=Path, default=Path("."), help="folder of these rows")
     keep_best(parser.parse_args())
 
 
