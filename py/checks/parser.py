@@ -131,12 +131,8 @@ def known_answers(text: str, schemas: dict[str, dict], call_format: str):
     known = schemas.keys() - {EXECUTE_CODE}
     tools = [name for name in dict.fromkeys(tools_called(text)) if name in known]
     prompt = {"keywords": tools, "multi": len(tools) > 1, "answers": answers}
-    yield (
-        "gold",
-        text,
-        prompt if tools else prompt | {"keywords": [NO_TOOL_CALLED]},
-        (1.0, 1.0, 1.0),
-    )
+    gold = prompt if tools else prompt | {"keywords": [NO_TOOL_CALLED]}
+    yield "gold", text, gold, (1.0, 1.0, 1.0)
     for tool in tools[:1]:
         one = prompt | {"keywords": [tool], "multi": False}
         yield "prose", f"I would call {tool}() for that.", one, (None, 0.0, 0.0)
@@ -145,9 +141,11 @@ def known_answers(text: str, schemas: dict[str, dict], call_format: str):
         end = "(?!>)" if call_format == "program" else ""  # not the tag of a parameter
         other = re.sub(rf"\b{re.escape(tool)}\b{end}", NO_TOOL, text)
         yield "wrong_tool", other, one, (0.1, 0.1, 0.0)
-    others = [a | {"arguments": dict.fromkeys(a["arguments"], ["?!"])} for a in answers]
-    if others != answers:
-        yield "wrong_argument", text, prompt | {"answers": others}, (None, None, 0.0)
+    for n, answer in enumerate(answers):
+        for key in list(answer["arguments"])[:1]:
+            other = answer | {"arguments": answer["arguments"] | {key: ["?!"]}}
+            others = [*answers[:n], other, *answers[n + 1 :]]
+            yield "wrong_argument", text, prompt | {"answers": others}, (None, None, 0.0)
 
 
 def wrong_scores(answer: dict, prompt: dict, scores: tuple, *how) -> str:
@@ -175,10 +173,10 @@ def check_instrument(
         texts = [text for _, text in assistant_texts([(place, row)])]
         texts = [text for text in texts if count_calls(text, tags(parser))]
         count += len(texts)
-        for known in (known for text in texts for known in known_answers(text, own, call_format)):
-            case, text, prompt, scores = known
+        known = [case for text in texts for case in known_answers(text, own, call_format)]
+        for case, said, prompt, scores in known:
             try:
-                answer = read_answer(served_response(tokenizer, machine, parser, text), tokenizer)
+                answer = read_answer(served_response(tokenizer, machine, parser, said), tokenizer)
                 problem = wrong_scores(answer, prompt, scores, own, call_format)
             except ServerError as error:
                 problem = str(error)
