@@ -76,7 +76,7 @@ class Metrics(TrainingCallback):
             raise StopTraining(self.reason)
 
     def on_val_loss_report(self, val_info: dict) -> None:
-        """mlx-lm calls it after each validation. It prints 1 more than the updates before it."""
+        """mlx-lm calls it after each validation. The iteration that it prints is 1 more."""
         iteration, loss = self.start + val_info["iteration"], val_info["val_loss"]
         self.write(iteration, "val_loss", loss, val_seconds=round(val_info["val_time"], 2))
         if not self.start or iteration > self.start:  # resumed, it validates the same weights again
