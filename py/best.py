@@ -96,6 +96,8 @@ def say(training: dict) -> None:
 def keep_best(args) -> None:
     """Make the folder args.out. Raises Failed when there is no checkpoint to keep."""
     staging, out = args.staging, args.out
+    if not (staging / "training.json").is_file():  # mlx.launch ends well though a worker has failed
+        raise Failed(f"{staging}: the training has not come to its end; it says above why")
     ended = read_json(staging / "training.json")
     config = read_json(staging / "adapter_config.json")
     checkpoints = find_checkpoints(staging)

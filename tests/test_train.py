@@ -86,7 +86,9 @@ def test_a_loss_of_nan_ends_training_at_once(lora, tmp_path):
     assert ended.returncode == 1
     assert re.search(r"train: the \w+_loss is (nan|inf) after \d+ iterations: lower", ended.stderr)
     assert "Traceback" not in ended.stderr
-    assert not (staging / "training.json").exists()  # so nothing is made of it
+    refused = best(staging, tmp_path / "out")  # under mlx.launch make would go on to it
+    assert refused.returncode == 1 and "has not come to its end" in refused.stderr
+    assert not (tmp_path / "out").exists()
     assert read_metrics(staging)
 
 
