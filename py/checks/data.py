@@ -26,7 +26,7 @@ def check_checksum(checksums: Path, file: Path) -> list[dict]:
     pinned, found = {}, sha256_of(file)
     for line in checksums.read_text(encoding="utf-8").splitlines():
         digest, _, name = line.partition("  ")
-        pinned[Path(name).name] = digest
+        pinned.setdefault(Path(name).name, digest)  # the first counts, as in bin/fetch.sh
     if file.name not in pinned:
         raise ValueError(
             f"{checksums}: has no line for {file.name}: SHA256, two spaces, the name;"
