@@ -100,7 +100,7 @@ def notes(result: dict, baseline: dict, compared: dict) -> list[str]:
     if missing := baseline.get("errors"):
         found.append(f"Warning: the baseline lacks {missing} answers.")
     if compared["unpaired"]:
-        found.append(f"Not compared prompt by prompt with {name}: {compared['unpaired']}.")
+        found.append(f"Warning: not compared prompt by prompt with {name}: {compared['unpaired']}.")
     if compared["n"]:
         low, high = map(points, compared["ci95"])
         gain = f"{points(compared['difference'])} points, 95% interval {low} to {high}"

@@ -80,7 +80,7 @@ def test_a_close_score_says_how_many_prompts_would_settle_it(compare):
 
 def test_equal_ids_with_other_texts_are_no_pair(compare):
     said = compare(result(1, texts="another {}", suite={"sha256": "b"}), result(0)).stdout
-    assert "Not compared prompt by prompt with new: the two have no prompt in common." in said
+    assert "Warning: not compared prompt by prompt with new: the two have no prompt" in said
     assert "Difference to" not in said and "Changed" not in said and "Only in" not in said
 
 
