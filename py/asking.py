@@ -1,8 +1,8 @@
 """Ask a server questions, several at a time, and keep each answer as it arrives.
 
 A question is {id, messages, tools, max_tokens}. Its answer is kept beside all that it depends on:
-the weights, the messages and the settings. What is kept is not asked again. The file has one line
-an answer: {"question": {weights, messages, ...}, "answer": {text, ...}}.
+the weights, the messages and the settings. What is kept is not asked again. answers.jsonl has
+one line an answer: {"question": {weights, messages, ...}, "answer": {text, ...}}.
 """
 
 import json

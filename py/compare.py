@@ -187,7 +187,7 @@ def compare(baseline: dict, result: dict, targets: dict, margin: float) -> dict:
     return {
         "rows": rows,
         **compared,
-        **conclude(result, baseline, compared, rows, targets["overall"], margin),
+        **conclude(result, baseline, compared, rows, margin),
         "notes": [in_columns("", text) for text in said if text],
     }
 

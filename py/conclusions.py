@@ -58,15 +58,9 @@ def conclude_calls(result: dict) -> list[tuple[bool, str]]:
     return found
 
 
-def conclude(
-    result: dict,
-    baseline: dict,
-    compared: dict,
-    rows: list[dict],
-    target: float | None,
-    margin: float,
-) -> dict[str, list[str]]:
+def conclude(result: dict, baseline: dict, compared: dict, rows: list, margin: float) -> dict:
     """{for, against}: sentences for the build and against it."""
+    target = rows[-1]["target"]  # of all categories
     found = [] if target is None else [conclude_target(result, target)]
     if any(row["target"] is not None for row in rows[:-1]):
         found.append(conclude_categories(rows))

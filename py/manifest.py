@@ -64,7 +64,8 @@ def training_of(adapters: Path) -> dict:
     config = {"fine_tune_type": "lora"} | read_json(adapters / "adapter_config.json")
     trained = {key: config.get(key) for key in TRAINED_WITH}
     note = adapters / "training.json"
-    return trained | {"adopted": read_json(note).get("adopted") if note.is_file() else None}
+    trained["adopted"] = read_json(note).get("adopted") if note.is_file() else None
+    return trained
 
 
 def make_manifest(settings: dict, build: Path) -> dict:

@@ -65,12 +65,12 @@ def why_by_keywords(entry: dict, call_format: str) -> str:
     return said
 
 
-def why(entry: dict, call_format: str) -> str:
-    """Why an answer has its scores."""
+def why(entry: dict, call_format: str, by_keywords: bool) -> str:
+    """Why an answer has its scores; `by_keywords`: is the suite scored by the registered rule?"""
     if entry["score"] is None:
         return f"No answer: {entry.get('error') or 'the server gave none'}"
     parts = []
-    if entry["keywords_found"] is not None:
+    if by_keywords:
         parts.append(why_by_keywords(entry, call_format))
     if "exact_score" in entry:
         parts.append(f"Not exact: {entry['reason']}." if entry["reason"] else "Exactly right.")
@@ -88,12 +88,13 @@ def answers(result: dict, baseline: dict) -> list[dict]:
     """The prompts, failing ones first, each with the baseline's answer."""
     before = {ours["id"]: theirs for theirs, ours in pair(baseline, result)[0]}
     call_format = result["settings"].get("call_format", "program")
+    by_keywords = result["suite"].get("scored_by") != "answers"
     found = []
     for entry in result["prompts"]:
         extra = {
             "before": before.get(entry["id"]),
             "passed": (entry["score"] or 0) >= PASS_SCORE,
-            "why": why(entry, call_format),
+            "why": why(entry, call_format, by_keywords),
         }
         found.append(entry | extra)
     return sorted(found, key=lambda entry: entry["passed"])

@@ -145,7 +145,7 @@ def score_answer(
     called = [name for code in codes for name in called_names(code)]
     made_up = [name for code in codes for name in invented(code, schemas)]
     made_up += [name for name in direct if name not in schemas]
-    scored, found = {}, None
+    scored, found = {}, []
     if prompt.get("answers") is not None:
         named = named_calls(calls, schemas)
         wrong = reason(named, prompt["answers"], schemas, prompt.get("loose", False))

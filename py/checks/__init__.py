@@ -1,7 +1,7 @@
 """The checks of preflight, one subject a file.
 
-To add a check, write a function that returns a list of findings, or (findings, facts), and ask it
-in preflight.py. It raises ValueError if its input cannot be used: that becomes a finding.
+To add a check, write a function that returns findings, (findings, facts) or nothing, and ask it in
+preflight.py. It raises ValueError if its input cannot be used: that becomes a finding.
 """
 
 

@@ -76,10 +76,15 @@ def check_schemas(rows: list, schemas: dict[str, dict]) -> list[dict]:
 
 def one_right(value):
     """A value that is right. Each argument, and each key of an object, has a list of them."""
-    if isinstance(value, dict):
-        lists = {key: of if isinstance(of, list) else [of] for key, of in value.items()}
-        return {key: one_right(next((v for v in of if v != ""), "")) for key, of in lists.items()}
-    return [one_right(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [one_right(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    right = {}
+    for key, choices in value.items():
+        choices = choices if isinstance(choices, list) else [choices]
+        right[key] = one_right(next((choice for choice in choices if choice != ""), ""))
+    return right
 
 
 def check_answers(suite: dict, schemas: dict[str, dict]) -> list[dict]:
