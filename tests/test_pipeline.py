@@ -191,8 +191,8 @@ def test_any_two_results_can_be_set_side_by_side(built, make, tmp_path):
 
     run = compare(f"A={build}/eval.json", f"B={tmp_path}/an old/a=1.json", f"BUILD={tmp_path}/b")
     assert run.returncode == 0, run.stderr
-    assert "prompt by prompt: +25 points, 95% interval " in run.stdout
-    assert "(4 prompts)" in run.stdout
+    said = " ".join(run.stdout.split())
+    assert "prompt by prompt: +25 points, 95% interval " in said and "(4 prompts)" in said
     assert "- text-02: 0 -> 1" in run.stdout
     assert not (tmp_path / "b").exists()  # two files are read, no build folder
     assert "No prompt's score changed." in compare(f"A={build}/eval.json").stdout
