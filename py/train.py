@@ -19,10 +19,15 @@ import mlx.core as mx
 from mlx_lm import lora
 from mlx_lm.tuner.callbacks import SUPPORT_CALLBACK
 
+<<<<<<< HEAD
 from checkpoints import FINAL, METRICS, RESUMED, find_checkpoints, read_metrics, run_folders
+=======
+from checkpoints import METRICS, RESUMED, find_checkpoints, is_whole, read_metrics, run_folders
+>>>>>>> 5853266 (RESUME=1 goes on with the optimizer's state and the order of the rows: it ends bit for bit where an unbroken training does)
 from files import read_json, sha256_of, write_json, write_text
 from metrics import Metrics, StopTraining
 from program import run
+from resume import optimizer_file, train_after
 
 INPUTS = "inputs.json"  # what the training in a folder is made of
 
@@ -65,7 +70,8 @@ def prepare(folder: Path, inputs: dict, resume: bool) -> tuple[int, list[dict]] 
     if resume and (folder / "training.json").is_file():
         print(f"The training in {folder} had come to its end.")
         return None
-    done = max(find_checkpoints(folder), default=0) if resume else 0
+    whole = [n for n, file in find_checkpoints(folder).items() if is_whole(optimizer_file(file))]
+    done = max(whole, default=0) if resume else 0
     if not done:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -82,7 +88,7 @@ def prepare(folder: Path, inputs: dict, resume: bool) -> tuple[int, list[dict]] 
             )
     reported = [e for e in read_metrics(folder) if e["iteration"] < done + ("train_loss" in e)]
     write_text(folder / METRICS, "".join(json.dumps(entry) + "\n" for entry in reported))
-    print(f"Going on after iteration {done}. Optimizer, schedule and data order start anew.")
+    print(f"Going on after iteration {done}.")
     return done, reported
 
 
@@ -132,20 +138,20 @@ def train(args: Namespace, options: Namespace, scratch: Path) -> None:
         plan = json.loads(share(world, json.dumps(plan).encode()))
     if plan is None:
         return
-    done, reported = plan
+    (done, reported), state = plan, None
     metrics = Metrics(folder if writes else None, done, reported, args, options)
     output = folder if writes else scratch
     if done:
         output = output / f"{RESUMED}{done:07d}"
         output.mkdir(exist_ok=True)
-        checkpoint = scratch / "checkpoint.safetensors"
-        weights = find_checkpoints(folder)[done].read_bytes() if writes else b""
-        checkpoint.write_bytes(share(world, weights))
+        checkpoint, state = scratch / "checkpoint.safetensors", scratch / "state.safetensors"
+        last = find_checkpoints(folder)[done] if writes else None
+        checkpoint.write_bytes(share(world, last.read_bytes() if writes else b""))
+        state.write_bytes(share(world, optimizer_file(last).read_bytes() if writes else b""))
         options.resume_adapter_file = str(checkpoint)
         options.iters -= done
-        options.seed = (options.seed + done) % 2**32
-        options.lr_schedule = schedule(args.lr_schedule, options)
     options.adapter_path = str(output)
+    lora.train = train_after(done, state, options)
     stopped = run_lora(options, metrics) if options.iters else None
     if writes:
         if options.iters and not stopped:  # mlx-lm numbers the weights of each SAVE_EVERY only

@@ -15,7 +15,7 @@ from training import SENTENCES, best, break_off, run, run_training, write_data
 
 
 def weights(folder) -> dict[str, str]:
-    return {file.name: sha256_of(file) for file in folder.glob("*.safetensors")}
+    return {file.name: sha256_of(file) for file in folder.glob("*adapters.safetensors")}
 
 
 def test_weights_are_those_of_the_bare_command(lora, tmp_path):
@@ -111,7 +111,7 @@ def test_a_killed_training_goes_on(lora, tmp_path, reports):
     done = max(find_checkpoints(staging), default=0)
     ended = run_training(command, "--resume")
     assert ended.returncode == 0, ended.stderr
-    said = f"Going on after iteration {done}. Optimizer, schedule and data order start anew."
+    said = f"Going on after iteration {done}."
     assert (said if done else "There is no checkpoint to go on from") in ended.stdout
     train = [e["iteration"] for e in read_metrics(staging) if "train_loss" in e]
     assert train == list(range(5, 81, 5))
@@ -136,6 +136,16 @@ def test_a_training_can_be_resumed_twice(lora, tmp_path):
     assert run_training(command, "--resume").returncode == 0
     assert sorted(find_checkpoints(staging)) == list(range(20, 201, 20))
     assert read_json(staging / "training.json")["resumed_at"] == [first, second]
+
+
+@pytest.mark.parametrize("options", [(), ("--lr-schedule", "cosine_decay")])
+def test_a_resumed_training_ends_where_an_unbroken_one_does(lora, tmp_path, options):
+    broken, whole = lora(tmp_path / "a"), lora(tmp_path / "b")
+    break_off(broken, lambda: find_checkpoints(tmp_path / "a"), *options)
+    assert run_training(broken, *options, "--resume").returncode == 0
+    assert run_training(whole, *options).returncode == 0
+    last = find_checkpoints(tmp_path / "a")[60]
+    assert sha256_of(last) == sha256_of(tmp_path / "b/adapters.safetensors")
 
 
 def test_half_a_checkpoint_is_not_resumed_from(lora, tmp_path):
