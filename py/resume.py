@@ -12,10 +12,18 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner import trainer
 
+from checkpoints import find_checkpoints, is_whole
+
 
 def optimizer_file(checkpoint: Path) -> Path:
     """The file beside a checkpoint's weights that has the optimizer's state."""
     return checkpoint.with_name(checkpoint.name.replace("_adapters", "_optimizer"))
+
+
+def last_checkpoint(staging: Path) -> int:
+    """The iteration after which a training can go on; 0 if it must start anew."""
+    found = find_checkpoints(staging)
+    return max((n for n, file in found.items() if is_whole(optimizer_file(file))), default=0)
 
 
 def keep_state(optimizer) -> None:

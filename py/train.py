@@ -19,15 +19,11 @@ import mlx.core as mx
 from mlx_lm import lora
 from mlx_lm.tuner.callbacks import SUPPORT_CALLBACK
 
-<<<<<<< HEAD
 from checkpoints import FINAL, METRICS, RESUMED, find_checkpoints, read_metrics, run_folders
-=======
-from checkpoints import METRICS, RESUMED, find_checkpoints, is_whole, read_metrics, run_folders
->>>>>>> 5853266 (RESUME=1 goes on with the optimizer's state and the order of the rows: it ends bit for bit where an unbroken training does)
 from files import read_json, sha256_of, write_json, write_text
 from metrics import Metrics, StopTraining
 from program import run
-from resume import optimizer_file, train_after
+from resume import last_checkpoint, optimizer_file, train_after
 
 INPUTS = "inputs.json"  # what the training in a folder is made of
 
@@ -70,8 +66,7 @@ def prepare(folder: Path, inputs: dict, resume: bool) -> tuple[int, list[dict]] 
     if resume and (folder / "training.json").is_file():
         print(f"The training in {folder} had come to its end.")
         return None
-    whole = [n for n, file in find_checkpoints(folder).items() if is_whole(optimizer_file(file))]
-    done = max(whole, default=0) if resume else 0
+    done = last_checkpoint(folder) if resume else 0
     if not done:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -205,7 +200,7 @@ def main() -> None:
             train(args, options, Path(scratch))
     except KeyboardInterrupt:
         if mx.distributed.init().rank() == 0:
-            done = max(find_checkpoints(folder), default=0)
+            done = last_checkpoint(folder)
             how = f"RESUME=1 goes on after iteration {done}, without it training starts over"
             print(f"train: interrupted; {how}", file=sys.stderr)
         sys.exit(130)
