@@ -24,6 +24,7 @@ from files import read_json, sha256_of, write_json, write_text
 from metrics import Metrics, StopTraining
 from program import run
 from resume import last_checkpoint, optimizer_file, train_after
+from tracking import TrackioCallback
 
 INPUTS = "inputs.json"  # what the training in a folder is made of
 
@@ -106,7 +107,7 @@ def lora_options(args: Namespace) -> Namespace:
 
 def run_lora(options: Namespace, metrics: Metrics) -> StopTraining | None:
     """Run mlx_lm lora, which reports to `metrics`; how it was stopped, if it was."""
-    SUPPORT_CALLBACK["metrics"] = lambda **_: metrics
+    SUPPORT_CALLBACK.update(metrics=lambda **_: metrics, trackio=TrackioCallback)
     services = [options.report_to] if options.report_to and metrics.folder else []
     options.report_to = ",".join(["metrics", *services])
     try:

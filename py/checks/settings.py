@@ -22,6 +22,7 @@ SWITCHES = "GRAD_CHECKPOINT KEEP_CHECKPOINTS EXPAND_TURNS EVAL_EXACT LOW_MEMORY 
 CHOICES |= dict.fromkeys(SWITCHES.split(), ("0", "1"))
 # Each of these is compared with what preflight counts; auto compares nothing.
 AUTO = ("TRAIN_ROWS", "VALID_ROWS", "EPOCHS", "COVERAGE", "TRAINABLE")
+SERVICES = ("wandb", "swanlab", "trackio")
 MANY = math.inf
 ABOVE_0 = 1e-12
 # (keys, type, least value, greatest value)
@@ -90,8 +91,9 @@ def check_services(settings: dict) -> None:
     """Raises ValueError for a service that mlx-lm or .venv does not have."""
     services = settings["REPORT_TO"]
     for name in services.split(",") if services != "none" else ():
-        if name not in ("wandb", "swanlab"):
-            raise ValueError(f"REPORT_TO={services}: expected none, wandb or swanlab")
+        if name not in SERVICES:
+            expected = f"expected none or {', '.join(SERVICES)}"
+            raise ValueError(f"REPORT_TO={services}: {expected}")
         if importlib.util.find_spec(name) is None:
             raise ValueError(
                 f"REPORT_TO={name}: not installed; .venv/bin/python -m pip install {name}"
