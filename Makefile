@@ -40,7 +40,7 @@ train     = $(foreach key,BASE_MODEL EXPAND_TURNS MAX_SEQ_LENGTH FINE_TUNE_TYPE 
 	SAVE_EVERY STEPS_PER_REPORT VAL_BATCHES PATIENCE MIN_DELTA SEED,$(key)=$($(key))) $(rows)$(chosen) \
 	revision=$(shell sed -n 's|.*"$(BASE_MODEL)": "\(.*\)".*|\1|p' $(BUILD)/models.json 2>/dev/null) \
 	$(filter $(BASE_MODEL)==% mlx==% mlx-lm==%,$(shell cat py/requirements.lock py/requirements-embedded.lock))
-quantize  = Q_BITS=$(Q_BITS) Q_GROUP_SIZE=$(Q_GROUP_SIZE)
+quantize  = Q_BITS=$(Q_BITS) Q_GROUP_SIZE=$(Q_GROUP_SIZE) Q_RECIPE=$(Q_RECIPE)
 ladder    = LADDER_ROWS=$(LADDER_ROWS) $(quantize)
 asked     = $(foreach key,SUITE TARGETS TOOLS CALL_FORMAT VALID_CALLS EVAL_TEMPERATURE EVAL_SEED EVAL_MAX_TOKENS \
 	EVAL_CONCURRENCY EVAL_EXACT,$(key)=$($(key))) $(if $(ASK_ROWS),$(rows))
@@ -142,17 +142,17 @@ $(BUILD)/fused: $(BUILD)/adapters | $(BUILD)/base
 	@bin/done.sh $@
 
 # == Quantize: 5 bits, small enough to live beside an inference server
-# 4 bits have rounded adapters away; 5 leave a margin. The ladder below shows how much of the adapter is left.
+# The ladder below shows how much of the adapter is left, and make quants what more or fewer bits would cost.
 # LOW_MEMORY=1 fuses and quantizes in one go, for a Mac of 16 GB: the same bits from a third of the memory.
 # py/publish.py gives q5 the tool parser that drops none of its calls, the prompt format of training, and a card.
+BITS = --q-bits $(Q_BITS) --q-group-size $(Q_GROUP_SIZE) $(addprefix --quant-predicate ,$(filter-out none,$(Q_RECIPE)))
 quantize: $(BUILD)/q5 ## quantize the fused model
 ifeq ($(LOW_MEMORY),1)
 $(BUILD)/q5: $(BUILD)/adapters $(call changed,quantize) | $(BUILD)/base
-	bin/python py/fuse_and_quantize.py --model $(BUILD)/base --adapter-path $< \
-		--mlx-path $@.tmp --q-bits $(Q_BITS) --q-group-size $(Q_GROUP_SIZE)
+	bin/python py/fuse_and_quantize.py --model $(BUILD)/base --adapter-path $< --mlx-path $@.tmp $(BITS)
 else
 $(BUILD)/q5: $(BUILD)/fused $(call changed,quantize)
-	bin/python -m mlx_lm convert --hf-path $< -q --mlx-path $@.tmp --q-bits $(Q_BITS) --q-group-size $(Q_GROUP_SIZE)
+	bin/python -m mlx_lm convert --hf-path $< -q --mlx-path $@.tmp $(BITS)
 endif
 	@.venv/bin/python py/publish.py --model $@.tmp
 	@bin/done.sh $@ quantize '$(quantize)'

@@ -105,6 +105,9 @@ def card(settings: dict, model: Path, result: dict | None) -> str:
     how = "by name, with JSON arguments" if by_name else "from inside one `execute_code` call"
     parser = read_json(model / "tokenizer_config.json").get("tool_parser_type")
     quantization = read_json(model / "config.json")["quantization"]
+    # A recipe writes down the bits of each layer.
+    widths = {layer["bits"] for layer in quantization.values() if isinstance(layer, dict)}
+    bits = " and ".join(map(str, sorted(widths))) if len(widths) > 1 else quantization["bits"]
     return f"""---
 {data.to_yaml().strip()}
 ---
@@ -112,7 +115,7 @@ def card(settings: dict, model: Path, result: dict | None) -> str:
 # {name}
 
 {base or settings["BASE_MODEL"]}, fine-tuned to call {tools} {how},
-then quantized to {quantization["bits"]} bits in groups of {quantization["group_size"]}.
+then quantized to {bits} bits in groups of {quantization["group_size"]}.
 
 ## Use
 

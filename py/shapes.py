@@ -12,6 +12,7 @@ from pathlib import Path
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
+from mlx_lm.convert import mixed_quant_predicate_builder
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import _get_classes, get_total_parameters, quantize_model
 
@@ -42,11 +43,23 @@ def nbytes(model) -> int:
     return sum(value.nbytes for value in arrays(model))
 
 
-def quantized_as(config: dict, group_size: int, bits: int):
-    """The model of `config`, without weights, quantized as `mlx_lm convert -q` does it."""
+def quantized_as(config: dict, group_size: int, bits: int, recipe: str = "none"):
+    """The model of `config`, without weights, quantized as `mlx_lm convert -q` does it.
+
+    Raises ValueError if mlx-lm's recipe does not know the layers of the model.
+    """
     plain = {k: v for k, v in config.items() if not k.startswith("quantization")}
+    model, bits_of = build_model(config), None
     with contextlib.redirect_stdout(io.StringIO()):  # it announces the bits per weight
-        return quantize_model(build_model(config), plain, group_size, bits)[0]
+        try:
+            if recipe != "none":
+                bits_of = mixed_quant_predicate_builder(recipe, model, group_size)
+            return quantize_model(model, plain, group_size, bits, quant_predicate=bits_of)[0]
+        except ValueError as error:
+            if recipe == "none":
+                raise
+            reason = f"not for this model; set Q_RECIPE=none ({error})"
+            raise ValueError(f"Q_RECIPE={recipe}: {reason}") from error
 
 
 def trainable_parameters(config: dict, settings: dict) -> int:
@@ -90,7 +103,8 @@ def model_facts(config: dict, settings: dict) -> dict:
     if base and not (isinstance(base, dict) and {"bits", "group_size"} <= set(base)):
         raise ValueError("config.json: 'quantization' must have 'bits' and 'group_size'")
     stored = quantized_as(config, base["group_size"], base["bits"]) if base else model
-    q5 = quantized_as(config, number(settings, "Q_GROUP_SIZE"), number(settings, "Q_BITS"))
+    group_size, bits = number(settings, "Q_GROUP_SIZE"), number(settings, "Q_BITS")
+    q5 = quantized_as(config, group_size, bits, settings["Q_RECIPE"])
     parameters = get_total_parameters(model)
     embeddings = [m.weight.shape[0] for m in model.modules() if isinstance(m, nn.Embedding)]
     # All weights of q5-float32 are float32 if they fit into memory. If not, the quantized ones stay

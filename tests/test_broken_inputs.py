@@ -107,6 +107,13 @@ def select_calls(change):
     return both
 
 
+def without_down_proj(folder):
+    """A base model whose layers the recipes of mlx-lm do not know."""
+    shape = {"n_ctx": 64, "n_embd": 64, "n_head": 2, "n_layer": 2, "n_positions": 64}
+    config_json(model_type="gpt2", layer_norm_epsilon=1e-5, **shape)(folder)
+    configure(folder, Q_RECIPE="mixed_4_6")
+
+
 def content_of(role: str, new: str):
     """Change what the chat template makes of the messages of a role."""
     return template("m['content']", f"({new} if m['role'] == '{role}' else m['content'])")
@@ -338,6 +345,7 @@ UNUSABLE = [
         "tokenizer.special_tokens: special.json: equal_ids: expected the first id, then the last",
         written("special.json", '{"tokens": {}, "equal_ids": [2, 0]}'),
     ),
+    ("plan.model: Q_RECIPE=mixed_4_6: not for this model; set Q_RECIPE=none", without_down_proj),
     ("suite.schema: suite.json: name: Field required", written("suite.json", "{}")),
     ("suite.schema: suite.json:1: not JSON", written("suite.json", "[")),
     ("suite.schema: suite.json: expected a JSON object", written("suite.json", "[]")),
@@ -350,6 +358,7 @@ UNUSABLE = [
 SETTINGS = (
     "Q_BITS=7: expected one of 2, 3, 4, 5, 6, 8",
     "Q_BITS=abc: expected one of",
+    "Q_RECIPE=mixed_5_6: expected one of none, mixed_2_6",
     "LR_SCHEDULE=cosin: expected one of constant, cosine_decay",
     "SELECT=best: expected one of loss, calls",
     "SELECT_ROWS=-1: expected 0 or more",

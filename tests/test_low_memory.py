@@ -59,17 +59,22 @@ def random_adapters(folder, config, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "kind"),
-    [(DENSE, "lora"), (DENSE, "dora"), (MIXTURE, "lora")],
-    ids=["dense", "dora", "mixture of experts"],
+    ("config", "kind", "recipe"),
+    [
+        (DENSE, "lora", []),
+        (DENSE, "dora", []),
+        (MIXTURE, "lora", []),
+        (MIXTURE, "lora", ["--quant-predicate", "mixed_3_6"]),
+    ],
+    ids=["dense", "dora", "mixture of experts", "recipe"],
 )
-def test_the_files_are_those_of_the_two_commands(tmp_path, tiny_model, config, kind):
+def test_the_files_are_those_of_the_two_commands(tmp_path, tiny_model, config, kind, recipe):
     random_model(tmp_path / "model", tiny_model, config)
     random_adapters(tmp_path / "adapters", config, kind)
     fused, one, two = (tmp_path / name for name in ("fused", "one", "two"))
     trained = ["--model", tmp_path / "model", "--adapter-path", tmp_path / "adapters"]
     run_python("-m", "mlx_lm", "fuse", *trained, "--dequantize", "--save-path", fused)
-    bits = ["--q-bits", 5, "--q-group-size", 32, "--mlx-path"]
+    bits = ["--q-bits", 5, "--q-group-size", 32, *recipe, "--mlx-path"]
     run_python("-m", "mlx_lm", "convert", "--hf-path", fused, "-q", *bits, one)
     # With blocks of a few rows: these weights are smaller than one block of full size.
     code = f"import sys; sys.path.insert(0, '{ROOT}/py'); import fuse_and_quantize as program"

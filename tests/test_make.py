@@ -31,6 +31,7 @@ SETTINGS = {
     "EXPAND_TURNS=1": ["data", *TRAINED],
     "Q_BITS=4": Q5,
     "Q_GROUP_SIZE=32": Q5,
+    "Q_RECIPE=mixed_4_6": Q5,
     "LADDER_ROWS=3": ["ladder.json"],
     "LOW_MEMORY=1": [],
     "EXPERIMENT=other": ["eval.json"],
@@ -93,6 +94,8 @@ def test_a_step_notes_every_setting_that_its_command_reads(step):
     command = lines(rf"\$\(BUILD\)/{STEPS[step]}:")
     if "$(EVALUATE)" in command:
         command += lines("EVALUATE =") + lines("ASK_ROWS =") + lines("ASKED =")
+    if "$(BITS)" in command:
+        command += lines("BITS =")
     noted = lines(f"{step} +=")
     for name in ("asked", "chosen"):
         if f"$({name})" in noted:

@@ -4,6 +4,8 @@ import importlib.util
 import math
 from pathlib import Path
 
+from mlx_lm.convert import QUANT_RECIPES
+
 from checks import finding
 from settings import number
 from show import some
@@ -12,6 +14,7 @@ from suite import read_baseline
 CHOICES = {
     "Q_BITS": ("2", "3", "4", "5", "6", "8"),  # what mlx can quantize to
     "Q_GROUP_SIZE": ("32", "64", "128"),
+    "Q_RECIPE": ("none", *QUANT_RECIPES),
     "LR_SCHEDULE": ("constant", "cosine_decay", "linear_schedule"),
     "FINE_TUNE_TYPE": ("lora", "dora", "full"),
     "OPTIMIZER": ("adam", "adamw", "muon", "sgd", "adafactor"),
