@@ -32,16 +32,16 @@ python3 -c 'import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LO
     "$build" 2>/dev/null || stop "a make is at work in $build; wait for it"
 
 names="data fused q5 q5-float32 served-base"
-for model in "$build"/judged/*/model; do
+for model in "$build"/judged/*/model "$build"/quants/*-*; do
     names="$names ${model#"$build"/}"
 done
 if [ "$what" = all ] || [ ! -L "$build/base" ]; then
     names="$names base" # a link to a model elsewhere takes no disk
 fi
 if [ "$what" = all ]; then
-    names="$names adapters adapters.training sweep judged logs made models.json answers.jsonl"
+    names="$names adapters adapters.training sweep judged quants logs made models.json answers.jsonl"
     names="$names preflight.ok preflight.json ladder.json eval.json eval.incomplete.json eval_base.json"
-    names="$names eval_base.incomplete.json compare.md sweep.md manifest.json report.html runs.html"
+    names="$names eval_base.incomplete.json compare.md sweep.md quants.md manifest.json report.html runs.html"
     names="$names .phase40-build"
 fi
 before=$(du -sk "$build" | cut -f 1)

@@ -5,7 +5,7 @@
 CONFIG := phase40.env
 # What the command line may set besides the keys of phase40.env. Each is empty otherwise.
 OPTIONS := RESUME WORKERS HOSTS MLX PYTHON3 ADAPTERS A B SEEDS TEMPERATURES TRAIN_SEEDS LEAN MODEL CHECKPOINT NAME \
-	RESULT PYTEST
+	RESULT QUANTS PYTEST
 $(foreach option,$(OPTIONS),$(eval $(option) :=))
 
 KEYS := $(shell sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' phase40.env)
@@ -20,7 +20,10 @@ $(if $(filter-out cuda12 cuda13,$(MLX)),$(error MLX=$(MLX): expected cuda13 or c
 $(if $(CHECKPOINT),$(if $(ADAPTERS),,$(error CHECKPOINT=$(CHECKPOINT): it is a file of ADAPTERS=; set both)))
 # Another goal would not read these: make eval MODEL=x would evaluate the build.
 only = $(if $($(1)),$(if $(filter-out $(2),$(or $(MAKECMDGOALS),help)),$(error $(1)=$($(1)): only these goals read it: $(2))))
-$(call only,MODEL,judge sweep)$(call only,RESULT,autopsy)
+$(call only,MODEL,judge sweep)$(call only,RESULT,autopsy)$(call only,QUANTS,quants)
+WIDTHS := 2 3 4 5 6 8 mixed_2_6 mixed_3_4 mixed_3_6 mixed_4_6
+WRONG := $(filter-out $(foreach group,32 64 128,$(WIDTHS:%=%-$(group))),$(QUANTS))
+$(if $(WRONG),$(error QUANTS: $(WRONG): expected BITS-GROUP, of $(WIDTHS), and 32 64 128))
 $(if $(filter sweep,$(MAKECMDGOALS)),$(if $(filter SEED,$(GIVEN)),$(if $(filter TRAIN_SEEDS,$(GIVEN)),,\
 	$(error SEED=$(SEED): it changes the training; SEEDS= are those of the answers, TRAIN_SEEDS= train anew))))
 $(if $(MODEL),,$(call only,ADAPTERS,adopt)$(call only,NAME,judge))

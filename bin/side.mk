@@ -18,7 +18,7 @@ why: ## which settings differ from the last run of each step
 	@$(foreach step,$(STEPS),$(if $(noted),echo "$(step): $(or $(strip $(new_words)),no setting has changed)";))
 	@echo "make eval would make, for a setting or a newer file: $$($(TO_MAKE) | tr '\n' ' ')"
 
-OUTPUTS = $(wildcard $(addprefix $(BUILD)/,base adapters adapters.training fused q5 q5-float32))
+OUTPUTS = $(wildcard $(addprefix $(BUILD)/,base adapters adapters.training fused q5 q5-float32 quants))
 
 status: ## what there is, how large, and the scores
 	@$(if $(OUTPUTS),du -shL $(OUTPUTS),echo "$(BUILD): no model here")
@@ -83,6 +83,37 @@ $(JUDGED)/report.html: $(JUDGED)/eval.json
 		$(addprefix --baseline ,$(filter-out $(if $(BFCL),data/baseline.json),$(wildcard $(AGAINST)))) --out $@.tmp
 	@bin/done.sh $@
 
+# == Quants: what do the bits cost?
+# The fused model is quantized in other ways, and asked as a judged model is. 4-32 has 4 bits in groups of 32,
+# mixed_4_6-64 is a recipe of mlx-lm (Q_RECIPE). What was asked before, by make eval too, is not asked again. The
+# models stay until make clean-build: those of an 8B model take 37 GB.
+VARIANTS = $(or $(QUANTS),4-64 5-64 6-64 8-64 5-32 mixed_4_6-64)
+ONE_GO = $(if $(filter 1,$(LOW_MEMORY)),bin/python py/fuse_and_quantize.py --model $(BUILD)/base --adapter-path)
+TRIED = $(VARIANTS:%=$(BUILD)/judged/bits-%)
+
+quants: $(BUILD)/quants.md ## size, loss, scores and speed of each: QUANTS="4-64 mixed_4_6-64"
+	@cat $<
+$(BUILD)/quants.md: $(BUILD)/eval.json $(TRIED:%=%/eval.json) \
+		$(if $(filter -1,$(LADDER_ROWS)),,$(TRIED:%=%/loss-$(LADDER_ROWS).json))
+	@.venv/bin/python py/quants.py $(VARIANTS) --out $@.tmp
+	@bin/done.sh $@
+$(VARIANTS:%=$(BUILD)/quants/%): $(BUILD)/quants/%: $(if $(ONE_GO),$(BUILD)/adapters,$(BUILD)/fused) | $(BUILD)/base
+	@mkdir -p $(@D)
+	$(or $(ONE_GO),bin/python -m mlx_lm convert -q --hf-path) $< --mlx-path $@.tmp \
+		$(if $(filter mixed%,$*),--quant-predicate,--q-bits) $(firstword $(subst -, ,$*)) --q-group-size $(lastword $(subst -, ,$*))
+	@.venv/bin/python py/publish.py --model $@.tmp
+	@bin/done.sh $@
+$(TRIED:%=%/eval.json): $(BUILD)/judged/bits-%/eval.json: $(BUILD)/quants/% $(QUESTIONS) FORCE
+	@mkdir -p $(@D)/logs
+	$(EVALUATE) $(ASK_ROWS) --experiment bits-$* --model $< --work $(@D) $(if $(chosen),--chosen-rows $(SELECT_ROWS)) \
+		--answers $(BUILD)/answers.jsonl --server-log $(@D)/logs/server.log --out $@.tmp
+	@bin/done.sh $@
+$(TRIED:%=%/loss-$(LADDER_ROWS).json): $(BUILD)/judged/bits-%/loss-$(LADDER_ROWS).json: $(BUILD)/quants/% \
+		| $(BUILD)/judged/bits-%/eval.json $(filter $(BUILD)/data,$(TRAINED_ON))
+	bin/python py/ladder.py --adapters $(BUILD)/adapters --q5 $(@D)/model --data $(TRAINED_ON) \
+		--rows $(LADDER_ROWS) --out $@.tmp
+	@bin/done.sh $@
+
 # == Sweep: how much of a score is luck?
 # The build, or a judged MODEL, is asked again with other seeds and temperatures. What was asked before, by make eval
 # too, is not asked again. At temperature 0 nothing is drawn, so one seed is enough. TRAIN_SEEDS trains the
@@ -135,5 +166,5 @@ bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals
 
 bench-bfcl: .venv/bfcl.installed
 
-.PHONY: plan why status runs gate verify autopsy judge chat serve adopt sweep test lint lock test-faults \
+.PHONY: plan why status runs gate verify autopsy judge quants chat serve adopt sweep test lint lock test-faults \
 	bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals bench-bfcl

@@ -79,7 +79,7 @@ def summarize(losses: dict, kept: dict, warnings: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="the base model")
+    parser.add_argument("--model", help="the base model; without it only the loss of q5")
     parser.add_argument("--adapters", type=Path, required=True)
     parser.add_argument("--fused", help="none with LOW_MEMORY=1")
     parser.add_argument("--q5", required=True, help="q5, or q5-float32")
@@ -87,10 +87,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=0, help="at most; 0 takes all")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    result = measure(args)
-    kept, warnings = judge(result["losses"])
-    result = {"schema": 1, **result, "kept": kept, "warnings": warnings}
-    write_json(args.out, result | {"summary": summarize(result["losses"], kept, warnings)})
+    result = {"schema": 1, **measure(args)}
+    if args.model:
+        kept, warnings = judge(result["losses"])
+        result |= {"kept": kept, "warnings": warnings}
+        result["summary"] = summarize(result["losses"], kept, warnings)
+    write_json(args.out, result)
 
 
 if __name__ == "__main__":

@@ -281,7 +281,7 @@ def test_help_lists_the_targets_under_their_heads(make):
 
 def test_clean_takes_what_the_recipe_made_and_nothing_else(tmp_path, make):
     build = tmp_path / "build"
-    for folder in ("fused", "q5", "adapters", "logs", "mine"):
+    for folder in ("fused", "q5", "quants/4-64", "adapters", "logs", "mine"):
         (build / folder).mkdir(parents=True)
         (build / folder / "file").write_bytes(b"x" * 2_000_000)
     for name in ("eval.json", "compare.md", "preflight.ok"):
@@ -290,8 +290,9 @@ def test_clean_takes_what_the_recipe_made_and_nothing_else(tmp_path, make):
     assert "no .phase40-build, so this recipe made nothing" in make("clean-build", *words).stdout
     (build / ".phase40-build").touch()
     run = make("clean-build", *words)
-    assert run.returncode == 0 and "freed 4 MB" in run.stdout, run.stderr
+    assert run.returncode == 0 and "freed 6 MB" in run.stdout, run.stderr
     kept = {"adapters", "logs", "mine", ".phase40-build", "eval.json", "compare.md", "preflight.ok"}
-    assert {path.name for path in build.iterdir()} == kept
+    assert {path.name for path in build.iterdir()} == kept | {"quants"}
+    assert not list((build / "quants").iterdir())
     make("clean", *words)
     assert {path.name for path in build.iterdir()} == {"mine"}
