@@ -23,7 +23,7 @@ only = $(if $($(1)),$(if $(filter-out $(2),$(or $(MAKECMDGOALS),help)),$(error $
 $(call only,MODEL,judge sweep)$(call only,RESULT,autopsy)$(call only,QUANTS,quants)
 WIDTHS := 2 3 4 5 6 8 mixed_2_6 mixed_3_4 mixed_3_6 mixed_4_6
 WRONG := $(filter-out $(foreach group,32 64 128,$(WIDTHS:%=%-$(group))),$(QUANTS))
-$(if $(WRONG),$(error QUANTS: $(WRONG): expected BITS-GROUP, of $(WIDTHS), and 32 64 128))
+$(if $(WRONG),$(error QUANTS: $(WRONG): expected BITS-GROUP, with BITS of $(WIDTHS), GROUP of 32 64 128))
 $(if $(filter sweep,$(MAKECMDGOALS)),$(if $(filter SEED,$(GIVEN)),$(if $(filter TRAIN_SEEDS,$(GIVEN)),,\
 	$(error SEED=$(SEED): it changes the training; SEEDS= are those of the answers, TRAIN_SEEDS= train anew))))
 $(if $(MODEL),,$(call only,ADAPTERS,adopt)$(call only,NAME,judge))

@@ -16,8 +16,8 @@ from suite import read_result
 from sweep import difference, read_draw
 
 HEAD = ["variant", "size", "bits", "loss", "score", "strict", "calls", "tokens/s"]
-NOTE = """Bits: for each weight, with the scales. Calls: rows with the right arguments.
-Tokens/s: of one answer, while {concurrency} are asked at a time."""
+NOTE = """Bits: for each weight, with the scales. Calls: of {} validation rows, those with the
+right arguments. Tokens/s: of one answer, while {} are asked at a time."""
 CPU = "On a CPU each is served as a float32 copy: the speed is not that of its bits."
 
 
@@ -49,7 +49,8 @@ def describe(settings: dict, names: list[str]) -> str:
         result, draw = read_result(judged / "eval.json"), read_draw(judged / "eval.json")
         rows.append(row(build / "quants" / name, result, judged / loss, parameters))
         differences.append(in_columns("- ", difference([draw | {"group": name}], [first])))
-    said = [NOTE.format_map(result["settings"]), *([CPU] if result["model"]["float32"] else [])]
+    said = [NOTE.format(result["calls"]["n"], result["settings"]["concurrency"])]
+    said += [CPU] if result["model"]["float32"] else []
     return "\n".join([table(rows), "", *said, "", *differences]) + "\n"
 
 
