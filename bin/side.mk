@@ -158,6 +158,10 @@ lock: .venv/dev.installed ## write the locks anew from py/*.in
 			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 			$$(grep -q no-deps py/$$group.in && echo --no-deps) py/$$group.in -o py/$$group.lock || exit 1; done
 
+picture: ## the README's image: the report of CONFIG, drawn by a headless Chromium
+	chromium --headless $(if $(filter 0,$(shell id -u)),--no-sandbox) --hide-scrollbars --window-size=840,1140 \
+		--force-device-scale-factor=0.8 --screenshot=$(CURDIR)/data/demo/report.png file://$(abspath $(BUILD)/report.html)
+
 test-faults: setup ## kill twenty builds at random moments, finish each, compare
 	bin/python tests/faults.py
 
@@ -166,5 +170,5 @@ bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals
 
 bench-bfcl: .venv/bfcl.installed
 
-.PHONY: plan why status runs gate verify autopsy judge quants chat serve adopt sweep test lint lock test-faults \
+.PHONY: plan why status runs gate verify autopsy judge quants chat serve adopt sweep test lint lock picture test-faults \
 	bench-blas bench-preflight bench-make bench-train bench-evaluate bench-intervals bench-bfcl

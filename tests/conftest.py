@@ -26,6 +26,10 @@ CHAT_TEMPLATE = (
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
+# bin/python has a folder for temporary files in .venv. Those of the tests go where pytest's belong.
+os.environ.pop("TMPDIR", None)
+
+
 def clean_environment() -> dict[str, str]:
     """The environment without what an outer make, or bin/python, passes on."""
     dropped = ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "SETTINGS", "MAKING")
