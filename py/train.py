@@ -68,6 +68,10 @@ def prepare(folder: Path, inputs: dict, resume: bool) -> tuple[int, list[dict]] 
         print(f"The training in {folder} had come to its end.")
         return None
     done = last_checkpoint(folder) if resume else 0
+    if resume and not done and find_checkpoints(folder):
+        raise ValueError(
+            f"{folder}: no checkpoint has its optimizer's state; train without RESUME=1"
+        )
     if not done:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

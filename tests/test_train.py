@@ -148,6 +148,16 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(lora, tmp_path, opti
     assert sha256_of(last) == sha256_of(tmp_path / "b/adapters.safetensors")
 
 
+def test_checkpoints_without_the_optimizer_are_not_thrown_away(lora, tmp_path):
+    staging = tmp_path / "adapters.tmp"
+    break_off(lora(staging, iters=5000), lambda: find_checkpoints(staging))
+    for file in staging.glob("*_optimizer.safetensors"):
+        file.unlink()
+    refused = run_training(lora(staging, iters=5000), "--resume")
+    assert refused.returncode == 2 and "no checkpoint has its optimizer's state" in refused.stderr
+    assert find_checkpoints(staging)
+
+
 def test_half_a_checkpoint_is_not_resumed_from(lora, tmp_path):
     staging = tmp_path / "adapters.tmp"
     run_training(lora(staging))
