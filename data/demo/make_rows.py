@@ -7,6 +7,10 @@ The demo trains a 135M model in minutes. Such a model can learn short requests, 
 and arguments that are copied from the request. The prose is in phrases.json. This program fills its
 slots and keeps the suite's prompts out. It writes the same bytes each time.
 
+A model that has seen one system prompt and few folders invents names elsewhere. So a third of the
+training rows have another system prompt, folders have many names, and some rows make several
+unrelated requests.
+
 With --format json the answers are calls by name. A call that needs the result of another one
 cannot be made with it: the answer ends before it. The suite is written, too, with such answers.
 """
@@ -31,17 +35,11 @@ from tools import schema_of  # noqa: E402
 PHRASES = DATA / "demo/phrases.json"
 # A request this close to a prompt of the suite would let the model score by recall.
 NEAR_COPY = 0.75
-# Rows for each tool (training, validation). Tools that are easily confused with others get more.
-ROWS = {
-    "text_tools": (12, 1),
-    "validation": (12, 1),
-    "git": (12, 1),
-    "lsp": (13, 1),
-    "cst": (13, 1),
-    "domain": (13, 1),
-}
-# Rows with several calls: two in a short chain, three or four in a long one.
-CHAIN_ROWS = {"short": (34, 7), "long": (38, 7)}
+# Rows of a kind (training, validation): for each tool; with a short chain of two calls that belong
+# together; with a long one of three or four; with two or three requests that do not.
+ROWS = {"tool": (11, 1), "short": (28, 2), "long": (28, 2), "mixed": (58, 0)}
+# The share of training rows with another system prompt than the suite's.
+OTHER_SYSTEM = 0.33
 # A name in a prompt: `anything quoted`, some/path, file.py:3:4, snake_case.
 CODE = re.compile(r"`[^`]*`|[^\s`]*\w[/._:][^\s`]*\w")
 SLOT = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
@@ -152,17 +150,34 @@ def json_suite(suite: dict) -> dict:
     return suite | {"name": f"{suite['name']}-json", "prompts": prompts}
 
 
+def mixed(singles: dict[str, list], count: int) -> list[tuple[list, str]]:
+    """`count` requests for two or three tools at once, as in a list or one after the other."""
+    rng = random.Random("0:mix")
+    made = []
+    for _ in range(count):
+        names = rng.sample(sorted(singles), rng.choice([2, 2, 3]))
+        parts = [rng.choice(singles[name]) for name in names]
+        texts = [text if text[-1] in ".?!" else text + "." for _, text in parts]
+        if rng.random() < 0.3:
+            texts = [f"{n}. {text}" for n, text in enumerate(texts, start=1)]
+        made.append(([call for calls, _ in parts for call in calls], " ".join(texts)))
+    return made
+
+
 def groups(tools: list[dict], phrases: dict):
     """Yield (name, [(calls, request), ...], number of training rows, number of validation rows)."""
+    singles = {}
     for tool in tools:
         name = tool["name"]
         cases = phrases["tools"][name]
         templates = [([[name, *case["args"]]], text) for case in cases for text in case["requests"]]
-        yield (name, templates, *ROWS[tool["category"]])
-    for kind, counts in CHAIN_ROWS.items():
+        singles[name] = templates
+        yield (name, templates, *ROWS["tool"])
+    for kind in ("short", "long"):
         chains = [c for c in phrases["chains"] if (len(c["calls"]) == 2) == (kind == "short")]
         templates = [(chain["calls"], text) for chain in chains for text in chain["requests"]]
-        yield (kind, templates, *counts)
+        yield (kind, templates, *ROWS[kind])
+    yield ("mixed", mixed(singles, 2 * sum(ROWS["mixed"])), *ROWS["mixed"])
 
 
 def generate(
@@ -185,7 +200,9 @@ def generate(
                 continue
             seen.add(request.lower())
             filled = [[tool, *(fill(a, pools, values, rng) for a in args)] for tool, *args in calls]
-            made.append(row(suite["system"], request, answer(filled, signatures)))
+            other = len(made) < n_train and rng.random() < OTHER_SYSTEM
+            system = rng.choice(phrases["systems"]) if other else suite["system"]
+            made.append(row(system, request, answer(filled, signatures)))
             if len(made) == wanted:
                 break
         else:
