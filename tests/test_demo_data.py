@@ -56,14 +56,26 @@ def test_the_suite_asks_for_each_tool_and_for_four_at_once():
     assert (several["multi"], several["keywords"], several["max_tokens"]) == (True, four, 1024)
 
 
-def test_one_system_prompt_everywhere():
+def test_most_rows_have_the_system_prompt_of_the_suite_and_the_others_have_several():
     for row in TRAIN + VALID:
         assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
-        assert row["messages"][0]["content"] == SUITE["system"]
+    prompts = Counter(row["messages"][0]["content"] for row in TRAIN)
+    assert 0.6 < prompts[SUITE["system"]] / len(TRAIN) < 0.75
+    assert len(prompts) >= 10
+    assert {row["messages"][0]["content"] for row in VALID} == {SUITE["system"]}
+
+
+def test_rows_ask_for_several_things_in_the_order_of_their_calls():
+    several = [row for row in TRAIN if len(tool_calls(row)) > 1]
+    assert len(several) > 100
+    numbered = [row for row in several if user(row).startswith("1. ")]
+    assert len(numbered) >= 10
+    for row in numbered:
+        assert len(re.findall(r"(?:^| )[1-3]\. ", user(row))) == len(tool_calls(row)), user(row)
 
 
 def test_each_tool_is_called_often_and_in_both_splits():
-    assert len(TRAIN) >= 400 and len(VALID) >= 40
+    assert len(TRAIN) >= 400 and len(VALID) >= 30
     for tool in CATEGORIES:
         trained = [row for row in TRAIN if tool in {call.func.id for call in tool_calls(row)}]
         # Many ways of asking, not one sentence about many files.

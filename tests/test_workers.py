@@ -112,6 +112,20 @@ def test_make_trains_with_two_workers_and_keeps_a_plain_log(tiny_config, tmp_pat
     assert log.count("train ███") == 1  # the bar in its last state
 
 
+def test_the_launcher_sleeps_while_nothing_is_printed():
+    """Standard input at its end and a pipe with room would make a plain select() return at once."""
+    code = (
+        "import os, sys; sys.path.insert(0, 'py'); import launch\n"
+        "silent, room = os.pipe()\n"
+        "print(launch.wait_for_output([0, silent], [room], [], 0.01))\n"
+        "os.write(room, b'x')\n"
+        "print(launch.wait_for_output([0, silent], [room], [], 60)[0] == [silent])\n"
+    )
+    words = [ROOT / "bin/python", "-c", code]
+    options = {"cwd": ROOT, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    assert subprocess.run(words, **options).stdout == "([], [], [])\nTrue\n"
+
+
 def processes_of(folder: Path) -> list[str]:
     words = ["ps", "-eww", "-o", "args="]
     listed = subprocess.run(words, capture_output=True, text=True).stdout

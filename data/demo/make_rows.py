@@ -150,32 +150,36 @@ def json_suite(suite: dict) -> dict:
     return suite | {"name": f"{suite['name']}-json", "prompts": prompts}
 
 
-def mixed(singles: dict[str, list], count: int) -> list[tuple[list, str]]:
-    """`count` requests for two or three tools at once, as in a list or one after the other."""
+def mixed(singles: dict[str, list], count: int) -> list[tuple[list, list[str]]]:
+    """`count` templates that ask for two or three tools at once; some number their requests."""
     rng = random.Random("0:mix")
     made = []
     for _ in range(count):
         names = rng.sample(sorted(singles), rng.choice([2, 2, 3]))
-        parts = [rng.choice(singles[name]) for name in names]
-        texts = [text if text[-1] in ".?!" else text + "." for _, text in parts]
+        chosen = [rng.choice(singles[name]) for name in names]
+        texts = [text if text[-1] in ".?!" else text + "." for _, (text,) in chosen]
         if rng.random() < 0.3:
             texts = [f"{n}. {text}" for n, text in enumerate(texts, start=1)]
-        made.append(([call for calls, _ in parts for call in calls], " ".join(texts)))
+        made.append(([call for calls, _ in chosen for call in calls], texts))
     return made
 
 
 def groups(tools: list[dict], phrases: dict):
-    """Yield (name, [(calls, request), ...], number of training rows, number of validation rows)."""
+    """Yield (name, templates, number of training rows, number of validation rows).
+
+    A template is (calls, texts): the texts of its requests, which follow one another in a row.
+    """
     singles = {}
     for tool in tools:
         name = tool["name"]
         cases = phrases["tools"][name]
-        templates = [([[name, *case["args"]]], text) for case in cases for text in case["requests"]]
-        singles[name] = templates
-        yield (name, templates, *ROWS["tool"])
+        singles[name] = [
+            ([[name, *case["args"]]], [text]) for case in cases for text in case["requests"]
+        ]
+        yield (name, singles[name], *ROWS["tool"])
     for kind in ("short", "long"):
         chains = [c for c in phrases["chains"] if (len(c["calls"]) == 2) == (kind == "short")]
-        templates = [(chain["calls"], text) for chain in chains for text in chain["requests"]]
+        templates = [(chain["calls"], [text]) for chain in chains for text in chain["requests"]]
         yield (kind, templates, *ROWS[kind])
     yield ("mixed", mixed(singles, 2 * sum(ROWS["mixed"])), *ROWS["mixed"])
 
@@ -193,10 +197,12 @@ def generate(
         rng = random.Random(f"0:{name}")
         templates = rng.sample(templates, len(templates))
         made, wanted = [], n_train + n_valid
-        for calls, template in itertools.islice(itertools.cycle(templates), 50 * len(templates)):
+        for calls, texts in itertools.islice(itertools.cycle(templates), 50 * len(templates)):
             values = {}
-            request = fill(template, pools, values, rng)
-            if request.lower() in seen or any(near_copy(request, text) for text in held_out):
+            asked = [fill(text, pools, values, rng) for text in texts]
+            request = " ".join(asked)
+            copied = (near_copy(text, prompt) for text in {request, *asked} for prompt in held_out)
+            if request.lower() in seen or any(copied):
                 continue
             seen.add(request.lower())
             filled = [[tool, *(fill(a, pools, values, rng) for a in args)] for tool, *args in calls]
