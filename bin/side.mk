@@ -149,8 +149,8 @@ test: lint .venv/embedded.installed .venv/bfcl.installed ## lint, unit tests, th
 lint: .venv/dev.installed ## ruff, shellcheck, and what macOS lacks
 	.venv/bin/ruff check py tests data/demo
 	.venv/bin/ruff format --check py tests data/demo
-	.venv/bin/shellcheck bin/*.sh bin/python .ci/run
-	bin/python tests/lint_portability.py Makefile bin/*.mk bin/*.sh bin/python .ci/run
+	.venv/bin/shellcheck bin/*.sh bin/python bin/native/g++ .ci/run
+	bin/python tests/lint_portability.py Makefile bin/*.mk bin/*.sh bin/python bin/native/g++ .ci/run
 
 lock: .venv/dev.installed ## write the locks anew from py/*.in
 	for group in requirements requirements-dev requirements-embedded requirements-bfcl requirements-cuda12 requirements-cuda13; do \

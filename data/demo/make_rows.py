@@ -7,10 +7,6 @@ The demo trains a 135M model in minutes. Such a model can learn short requests, 
 and arguments that are copied from the request. The prose is in phrases.json. This program fills its
 slots and keeps the suite's prompts out. It writes the same bytes each time.
 
-A model that has seen one system prompt and few folders invents names elsewhere. So a third of the
-training rows have another system prompt, folders have many names, and some rows make several
-unrelated requests.
-
 With --format json the answers are calls by name. A call that needs the result of another one
 cannot be made with it: the answer ends before it. The suite is written, too, with such answers.
 """
@@ -35,11 +31,17 @@ from tools import schema_of  # noqa: E402
 PHRASES = DATA / "demo/phrases.json"
 # A request this close to a prompt of the suite would let the model score by recall.
 NEAR_COPY = 0.75
-# Rows of a kind (training, validation): for each tool; with a short chain of two calls that belong
-# together; with a long one of three or four; with two or three requests that do not.
-ROWS = {"tool": (11, 1), "short": (28, 2), "long": (28, 2), "mixed": (58, 0)}
-# The share of training rows with another system prompt than the suite's.
-OTHER_SYSTEM = 0.33
+# Rows for each tool (training, validation). Tools that are easily confused with others get more.
+ROWS = {
+    "text_tools": (12, 1),
+    "validation": (12, 1),
+    "git": (12, 1),
+    "lsp": (13, 1),
+    "cst": (13, 1),
+    "domain": (13, 1),
+}
+# Rows with several calls: two in a short chain, three or four in a long one.
+CHAIN_ROWS = {"short": (34, 2), "long": (38, 2)}
 # A name in a prompt: `anything quoted`, some/path, file.py:3:4, snake_case.
 CODE = re.compile(r"`[^`]*`|[^\s`]*\w[/._:][^\s`]*\w")
 SLOT = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
@@ -150,38 +152,17 @@ def json_suite(suite: dict) -> dict:
     return suite | {"name": f"{suite['name']}-json", "prompts": prompts}
 
 
-def mixed(singles: dict[str, list], count: int) -> list[tuple[list, list[str]]]:
-    """`count` templates that ask for two or three tools at once; some number their requests."""
-    rng = random.Random("0:mix")
-    made = []
-    for _ in range(count):
-        names = rng.sample(sorted(singles), rng.choice([2, 2, 3]))
-        chosen = [rng.choice(singles[name]) for name in names]
-        texts = [text if text[-1] in ".?!" else text + "." for _, (text,) in chosen]
-        if rng.random() < 0.3:
-            texts = [f"{n}. {text}" for n, text in enumerate(texts, start=1)]
-        made.append(([call for calls, _ in chosen for call in calls], texts))
-    return made
-
-
 def groups(tools: list[dict], phrases: dict):
-    """Yield (name, templates, number of training rows, number of validation rows).
-
-    A template is (calls, texts): the texts of its requests, which follow one another in a row.
-    """
-    singles = {}
+    """Yield (name, [(calls, request), ...], number of training rows, number of validation rows)."""
     for tool in tools:
         name = tool["name"]
         cases = phrases["tools"][name]
-        singles[name] = [
-            ([[name, *case["args"]]], [text]) for case in cases for text in case["requests"]
-        ]
-        yield (name, singles[name], *ROWS["tool"])
-    for kind in ("short", "long"):
+        templates = [([[name, *case["args"]]], text) for case in cases for text in case["requests"]]
+        yield (name, templates, *ROWS[tool["category"]])
+    for kind, counts in CHAIN_ROWS.items():
         chains = [c for c in phrases["chains"] if (len(c["calls"]) == 2) == (kind == "short")]
-        templates = [(chain["calls"], [text]) for chain in chains for text in chain["requests"]]
-        yield (kind, templates, *ROWS[kind])
-    yield ("mixed", mixed(singles, 2 * sum(ROWS["mixed"])), *ROWS["mixed"])
+        templates = [(chain["calls"], text) for chain in chains for text in chain["requests"]]
+        yield (kind, templates, *counts)
 
 
 def generate(
@@ -197,18 +178,14 @@ def generate(
         rng = random.Random(f"0:{name}")
         templates = rng.sample(templates, len(templates))
         made, wanted = [], n_train + n_valid
-        for calls, texts in itertools.islice(itertools.cycle(templates), 50 * len(templates)):
+        for calls, template in itertools.islice(itertools.cycle(templates), 50 * len(templates)):
             values = {}
-            asked = [fill(text, pools, values, rng) for text in texts]
-            request = " ".join(asked)
-            copied = (near_copy(text, prompt) for text in {request, *asked} for prompt in held_out)
-            if request.lower() in seen or any(copied):
+            request = fill(template, pools, values, rng)
+            if request.lower() in seen or any(near_copy(request, text) for text in held_out):
                 continue
             seen.add(request.lower())
             filled = [[tool, *(fill(a, pools, values, rng) for a in args)] for tool, *args in calls]
-            other = len(made) < n_train and rng.random() < OTHER_SYSTEM
-            system = rng.choice(phrases["systems"]) if other else suite["system"]
-            made.append(row(system, request, answer(filled, signatures)))
+            made.append(row(suite["system"], request, answer(filled, signatures)))
             if len(made) == wanted:
                 break
         else:

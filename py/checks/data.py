@@ -156,7 +156,7 @@ def check_system_prompts(rows: list, suite: dict) -> list[dict]:
     same = prompts[suite["system"]]
     asked = "the suite's system prompt" if suite["system"] else "no system prompt, as the suite"
     level, evidence = "ok", f"{same:,} of {len(rows):,} training rows have {asked}"
-    if 2 * same < len(rows):  # other prompts beside it make a model sturdier
+    if same < len(rows):
         level = "warn"
         for text, count in prompts.most_common(4):
             evidence += f"; {count:,} rows have {repr(text[:40]) if text else 'no system prompt'}"
