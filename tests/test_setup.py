@@ -273,3 +273,13 @@ def test_every_mlx_process_on_a_linux_cpu_has_openblas():
 
     assert "libphase40blas.so" in libraries()
     assert "libphase40blas.so" not in libraries(NO_FAST_BLAS="1")
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only on Linux")
+def test_mlx_has_its_kernels_compiled_for_this_processor_by_the_compiler_that_is_there(tmp_path):
+    (tmp_path / "g++").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "g++").chmod(0o755)
+    code = "import subprocess; subprocess.run(['g++', '-O3', 'a kernel.cpp'])"
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    said = subprocess.check_output([ROOT / "bin/python", "-c", code], env=environment, text=True)
+    assert said == "-march=native -ffp-contract=off -O3 a kernel.cpp\n"
