@@ -99,7 +99,7 @@ def write_tiny_model(folder: Path) -> Path:
     from mlx.utils import tree_flatten
     from mlx_lm.models import llama
 
-    rows = (ROOT / "data/demo/valid.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = (ROOT / "data/demo/train.jsonl").read_text(encoding="utf-8").splitlines()
     texts = [m["content"] for row in rows for m in json.loads(row)["messages"]]
     folder.mkdir(parents=True)
     vocab_size = train_tokenizer(texts, folder / "tokenizer.json")

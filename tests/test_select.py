@@ -144,7 +144,7 @@ def test_an_adapter_answers_without_its_dropout(taught_weights, tiny_model, tmp_
     mx.random.seed(0)
     for layer in model.layers:  # an adapter that is small, but ten times larger with dropout
         projection = layer.self_attn.q_proj
-        projection.lora_b = 0.01 * mx.random.normal(projection.lora_b.shape)
+        projection.lora_b = 0.005 * mx.random.normal(projection.lora_b.shape)
     write_rows(tmp_path / "train.jsonl", conversations(TALK))
     write_rows(tmp_path / "valid.jsonl", conversations(CALLS))
     tools = read_schemas(TOOLS)
