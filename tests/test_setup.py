@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -275,7 +276,9 @@ def test_every_mlx_process_on_a_linux_cpu_has_openblas():
     assert "libphase40blas.so" not in libraries(NO_FAST_BLAS="1")
 
 
-@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only on Linux")
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="only on Linux with x86"
+)
 def test_mlx_has_its_kernels_compiled_for_this_processor_by_the_compiler_that_is_there(tmp_path):
     (tmp_path / "g++").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "g++").chmod(0o755)
