@@ -115,7 +115,7 @@ $(BUILD)/data: $(ROWS) | $(BUILD)/preflight.ok
 
 # HOSTS=hosts.json trains on several machines, WORKERS=2 in two processes here. Each takes a share of every batch.
 LAUNCH = $(if $(HOSTS)$(WORKERS),bin/python py/launch.py --env TTY_INTERACTIVE=0 \
-	$(if $(HOSTS),--hostfile $(HOSTS),--env OPENBLAS_NUM_THREADS=1 -n $(WORKERS)) --)
+	$(if $(HOSTS),--hostfile $(HOSTS),--env OPENBLAS_NUM_THREADS=$(or $(OPENBLAS_NUM_THREADS),1) -n $(WORKERS)) --)
 train: $(BUILD)/adapters ## train the adapters; RESUME=1 goes on with an interrupted training
 $(BUILD)/adapters: $(wildcard $(BASE_MODEL)/*.safetensors) $(call changed,train) \
 		| $(BUILD)/preflight.ok $(BUILD)/base $(filter $(BUILD)/data,$(TRAINED_ON))
